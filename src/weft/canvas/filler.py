@@ -1,0 +1,63 @@
+"""What every model that fills gaps offers to the driver."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from weft.canvas.canvas import Window
+from weft.rng import Rng
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Fill:
+    """Samples that a filler proposes for a gap."""
+
+    samples: Float[np.ndarray, "c g"]
+    """As long as the gap. Need not join its surroundings; `compose` fades inside the gap."""
+    model: str
+    """Name of the model that made it."""
+    confidence: float
+    """How sure the model is that the fill belongs, in [0, 1]."""
+    details: Mapping[str, float | str] = field(default_factory=dict)
+    """Facts worth showing: orders, sources copied from, distances."""
+
+
+class Filler(abc.ABC):
+    """Proposes fills for gaps (interface).
+
+    A filler sees windows only, never files, and proposes; joining, pasting, ranking and proof are
+    the driver's. Fillers hold no state between calls.
+    """
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """Name in tables, receipts and on the command line."""
+
+    @property
+    @abc.abstractmethod
+    def max_gap_ms(self) -> float | None:
+        """Longest gap filled at once; longer ones come in pieces. None: any length."""
+
+    @abc.abstractmethod
+    def context_ms(self, gap_ms: float) -> float:
+        """Return how much of the recording it wants on each side of a gap of this length."""
+
+    @abc.abstractmethod
+    def fill(self, windows: Sequence[Window], *, num_takes: int, rng: Rng) -> list[list[Fill]]:
+        """Propose fills for each window's gap.
+
+        Args:
+            windows: any number, of any lengths; fillers may batch equal ones.
+            num_takes: how many different fills are wanted, >= 1.
+            rng: draws for a window come from ``rng.stream(start of its gap in the recording, …)``.
+
+        Returns:
+            For each window its fills, best first; at least one, at most ``num_takes`` (a
+            deterministic filler gives one).
+        """
