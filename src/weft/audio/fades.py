@@ -1,0 +1,37 @@
+"""Fades: the weights with which one sound gives way to another."""
+
+import numpy as np
+from jaxtyping import Float
+
+from weft.errors import ConfigError
+
+
+def fade_in(num_samples: int) -> Float[np.ndarray, " n"]:
+    """Return a raised-cosine fade from 0 to 1, both excluded; with its reverse it sums to 1.
+
+    Example:
+        >>> w = fade_in(5)
+        >>> bool(np.allclose(w + w[::-1], 1))
+        True
+    """
+    if num_samples < 0:
+        raise ConfigError(f"a fade must have >= 0 samples, got {num_samples}")
+    return 0.5 - 0.5 * np.cos(np.pi * (np.arange(num_samples) + 0.5) / max(num_samples, 1))
+
+
+def crossfade_gains(
+    weight: Float[np.ndarray, " n"], correlation: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return gains (falling, rising) that keep the power of a mix of two equally loud sounds.
+
+    Args:
+        weight: share of the rising sound, from 0 to 1 along the fade.
+        correlation: of the two sounds, in [0, 1]: 1 gives equal gain (linear), 0 equal power.
+
+    Source: power of a weighted sum of two signals of correlation r is a^2 + b^2 + 2 r a b.
+    """
+    correlation = min(max(correlation, 0.0), 1.0)
+    falling, rising = 1 - weight, weight
+    power = falling**2 + rising**2 + 2 * correlation * falling * rising
+    scale = 1 / np.sqrt(np.maximum(power, 1e-12))
+    return falling * scale, rising * scale
