@@ -1,1 +1,39 @@
-"""Fills in sound."""
+"""Weft fills in sound.
+
+Give it audio with something missing, and it fills that part so that it belongs. Names below are
+imported when they are first used, so that the command line starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from weft.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from weft import canvas as canvas
+    from weft.api import inpaint as inpaint
+    from weft.api import read as read
+    from weft.audio.audio import Audio as Audio
+    from weft.model import FillResult as FillResult
+    from weft.zoo import load as load
+
+_HOMES = {
+    "Audio": "weft.audio.audio",
+    "FillResult": "weft.model",
+    "inpaint": "weft.api",
+    "load": "weft.zoo",
+    "read": "weft.api",
+}
+__all__ = ["Audio", "FillResult", "__version__", "canvas", "inpaint", "load", "read"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "canvas":
+        return import_module("weft.canvas")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'weft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,8 +1,10 @@
 """Audio: recorded sound, and edits laid over it."""
 
 import abc
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -155,6 +157,7 @@ class Audio:
         """
         self.source = source
         self.patches = tuple(patches)
+        self._is_sorted = all(a.stop <= b.start for a, b in pairwise(self.patches))
         for patch in self.patches:
             if patch.samples.shape[0] != source.num_channels:
                 raise ShapeError(
@@ -239,13 +242,21 @@ class Audio:
                 f"samples {start}-{stop} asked for, the recording has 0-{self.num_samples}"
             )
         samples = self.source.read(start, stop)
-        for patch in self.patches:
+        for patch in self._patches_in(start, stop):
             first, last = max(start, patch.start), min(stop, patch.stop)
             if first < last:
                 samples[:, first - start : last - start] = patch.samples[
                     :, first - patch.start : last - patch.start
                 ]
         return samples
+
+    def _patches_in(self, start: int, stop: int) -> tuple[Patch, ...]:
+        """Return the patches that touch a range, found by bisection where they are in order."""
+        if not self._is_sorted:
+            return self.patches
+        first = bisect_right(self.patches, start, key=lambda patch: patch.stop)
+        last = bisect_left(self.patches, stop, key=lambda patch: patch.start)
+        return self.patches[first:last]
 
     def blocks(self, num_samples: int = BLOCK_SAMPLES) -> Iterator[tuple[int, Samples]]:
         """Yield (start, samples) over the whole recording in constant memory."""
@@ -254,7 +265,8 @@ class Audio:
 
     def patched(self, patches: Iterable[Patch]) -> "Audio":
         """Return this audio with further patches on top."""
-        return Audio(self.source, self.patches + tuple(patches))
+        new = sorted(patches, key=lambda patch: patch.start)
+        return Audio(self.source, (*self.patches, *new))
 
     def write(
         self,

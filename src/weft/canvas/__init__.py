@@ -1,0 +1,5 @@
+"""Canvas: audio with parts missing, and the tasks that say which parts."""
+
+from weft.canvas.canvas import Canvas as Canvas
+from weft.canvas.canvas import Region as Region
+from weft.canvas.tasks import inpaint as inpaint

@@ -23,6 +23,8 @@ class Fill:
     """Name of the model that made it."""
     confidence: float
     """How sure the model is that the fill belongs, in [0, 1]."""
+    is_joined: bool = False
+    """Whether the fill already continues the samples on both sides; `compose` then adds no fade."""
     details: Mapping[str, float | str] = field(default_factory=dict)
     """Facts worth showing: orders, sources copied from, distances."""
 

@@ -1,0 +1,98 @@
+"""Windows: only a stretch around each gap is read, however long the recording is."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from weft.audio.audio import Audio
+from weft.canvas.canvas import Region, Window
+from weft.canvas.filler import Filler
+from weft.errors import AudioFormatError
+
+BATCH_SAMPLES = 1 << 22
+"""Samples, channels counted, that the windows of one batch hold together (32 MB)."""
+
+
+def split_gap(gap: Region, max_samples: int | None) -> tuple[Region, ...]:
+    """Cut a gap into equal pieces no longer than ``max_samples``; None leaves it whole.
+
+    Pieces are filled from left to right: each has earlier fills as its context, and the last one
+    meets what is known after the gap.
+
+    Example:
+        >>> [piece.num_samples for piece in split_gap(Region(start=10, stop=20), 4)]
+        [3, 4, 3]
+    """
+    if max_samples is None or gap.num_samples <= max_samples:
+        return (gap,)
+    count = -(-gap.num_samples // max_samples)
+    edges = [gap.start + round(i * gap.num_samples / count) for i in range(count + 1)]
+    return tuple(
+        Region(start=start, stop=stop, low_hz=gap.low_hz, high_hz=gap.high_hz, label=gap.label)
+        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+    )
+
+
+def read_window(audio: Audio, gap: Region, unknown: Sequence[Region], context: int) -> Window:
+    """Read the stretch around a gap.
+
+    Args:
+        audio: the recording, with earlier fills laid over it.
+        gap: what is to be filled, in samples of the recording.
+        unknown: all regions not yet filled, sorted and disjoint, ``gap`` among them or not.
+        context: samples wanted on each side; fewer at the ends of the recording.
+
+    Raises:
+        AudioFormatError: a known sample of the stretch is not finite.
+    """
+    start = max(0, gap.start - context)
+    stop = min(audio.num_samples, gap.stop + context)
+    samples = audio.read(start, stop)
+    known = np.ones(stop - start, dtype=bool)
+    first = bisect_right(unknown, start, key=lambda region: region.stop)
+    last = bisect_left(unknown, stop, key=lambda region: region.start)
+    for region in (*unknown[first:last], gap):
+        known[max(0, region.start - start) : max(0, region.stop - start)] = False
+    samples[:, ~known] = 0
+    if not np.isfinite(samples).all():
+        channel, index = np.argwhere(~np.isfinite(samples))[0]
+        raise AudioFormatError(
+            f"the recording holds {samples[channel, index]} at sample {start + index}, channel "
+            f"{channel}, beside the gap at sample {gap.start}: nothing can be predicted from it; "
+            "mark that place as a gap too, or repair the file first"
+        )
+    return Window(
+        samples=samples,
+        known=known,
+        gap=gap.shifted(-start),
+        start=start,
+        sample_rate=audio.sample_rate,
+    )
+
+
+def context_samples(filler: Filler, gap: Region, sample_rate: int) -> int:
+    """Return the context a filler wants beside a gap, in samples."""
+    gap_ms = 1000 * gap.num_samples / sample_rate
+    return round(filler.context_ms(gap_ms) * sample_rate / 1000)
+
+
+def batch_gaps(
+    gaps: Sequence[Region], filler: Filler, audio: Audio, max_samples: int = BATCH_SAMPLES
+) -> Iterator[tuple[Region, ...]]:
+    """Group gaps so that the windows of a group fit in memory together; shortest gaps first.
+
+    Short gaps are filled first because they are filled best, and then are context for the others.
+    """
+    batch: list[Region] = []
+    held = 0
+    for gap in sorted(gaps, key=lambda gap: (gap.num_samples, gap.start)):
+        context = context_samples(filler, gap, audio.sample_rate)
+        size = (gap.num_samples + 2 * context) * audio.num_channels
+        if batch and held + size > max_samples:
+            yield tuple(batch)
+            batch, held = [], 0
+        batch.append(gap)
+        held += size
+    if batch:
+        yield tuple(batch)

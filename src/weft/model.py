@@ -1,0 +1,291 @@
+"""Models: anything that fills a canvas, and what comes back."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from weft.audio.audio import Audio, Patch
+from weft.audio.proof import Proof, prove
+from weft.canvas.canvas import Canvas, Region, Window
+from weft.canvas.compose import FADE_MS, compose, limit_to_band
+from weft.canvas.filler import Fill, Filler
+from weft.card import ModelCard
+from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
+from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError, WeftWarning
+from weft.rng import Rng
+from weft.takes import score_take
+
+Progress = Callable[[int, int], None]
+"""Called with (gaps done, gaps in all)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class GapTake:
+    """One fill of one gap, joined to its surroundings."""
+
+    samples: Float[np.ndarray, "c g"] = field(repr=False)
+    """What stands in the gap."""
+    model: str
+    """Which model made it."""
+    confidence: float
+    """How sure the model is, in [0, 1]."""
+    score: float
+    """How well it belongs, in dB, <= 0; see `weft.takes`."""
+    details: Mapping[str, float | str]
+    """Facts the model tells."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class GapFill:
+    """All that happened to one gap."""
+
+    region: Region
+    """The gap, in samples of the recording."""
+    takes: tuple[GapTake, ...]
+    """Different fills, best first."""
+    is_left_alone: bool
+    """Whether no fill was confident enough and the recording stays as it was there."""
+
+
+@final
+@dataclass(frozen=True)
+class FillResult:
+    """A filled canvas."""
+
+    audio: Audio
+    """The recording that was given."""
+    gaps: tuple[GapFill, ...]
+    """What happened to each gap, in order of time."""
+    takes: tuple[Audio, ...]
+    """The recording with every gap filled, best first; take i holds every gap's i-th fill."""
+    warnings: tuple[WeftWarning, ...]
+    """What one should know before using it."""
+
+    @property
+    def best(self) -> Audio:
+        """The best take."""
+        return self.takes[0]
+
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """Mean score of the gaps of each take, in dB, <= 0."""
+        filled = [gap.takes for gap in self.gaps if not gap.is_left_alone]
+        return tuple(
+            float(np.mean([takes[min(i, len(takes) - 1)].score for takes in filled] or [0.0]))
+            for i in range(len(self.takes))
+        )
+
+    @cached_property
+    def proof(self) -> Proof:
+        """Comparison of all samples outside the gaps with the recording that was given.
+
+        Reads the whole recording once; `Audio.write` proves the written file in the same way.
+        """
+        return prove(
+            self.audio, self.best, [(gap.region.start, gap.region.stop) for gap in self.gaps]
+        )
+
+
+@final
+class Model:
+    """A filler and its card: what `weft.load` returns.
+
+    Example:
+        >>> import numpy as np, weft
+        >>> tone = weft.Audio.from_samples(np.sin(np.arange(16000) * 0.1), 16000)
+        >>> result = weft.load("lpc").fill(weft.canvas.inpaint(tone, [(0.5, 0.51)]))
+        >>> bool(np.abs(result.best.samples - tone.samples).max() < 1e-2)
+        True
+    """
+
+    def __init__(self, filler: Filler, card: ModelCard) -> None:
+        self.filler = filler
+        self.card = card
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        return self.card.name
+
+    def fill(
+        self,
+        canvas: Canvas,
+        *,
+        takes: int = 1,
+        seed: int = 0,
+        fade_ms: float = FADE_MS,
+        min_confidence: float = 0.0,
+        on_progress: Progress | None = None,
+    ) -> FillResult:
+        """Fill every gap of a canvas.
+
+        Only windows around the gaps are read. Short gaps are filled first; a filled gap is context
+        for the ones after it.
+
+        Args:
+            canvas: what is missing.
+            takes: how many different fills to propose for each gap, >= 1.
+            seed: of all random draws, >= 0; equal seeds give equal output.
+            fade_ms: cross-fade inside each end of a gap, >= 0.
+            min_confidence: in [0, 1]; a gap whose best fill is less sure than this is left alone.
+            on_progress: called after each gap.
+
+        Raises:
+            ConfigError: a setting outside its range.
+            UnsupportedCanvasError: the canvas asks for what this model cannot do.
+            AudioFormatError: the recording cannot be read around a gap.
+        """
+        if takes < 1:
+            raise ConfigError(f"takes must be >= 1, got {takes}")
+        if not 0 <= min_confidence <= 1:
+            raise ConfigError(f"min_confidence must be in [0, 1], got {min_confidence}")
+        if not fade_ms >= 0:
+            raise ConfigError(f"fade_ms must be >= 0, got {fade_ms}")
+        if canvas.draft_strength is not None or canvas.low_band_hz is not None or canvas.text:
+            raise UnsupportedCanvasError(
+                f"{self.name} fills empty gaps from their surroundings; it uses no draft, no known "
+                "band and no text; leave them out"
+            )
+        settings = _Settings(takes=takes, fade_ms=fade_ms, rng=Rng(seed))
+        fills: dict[Region, GapFill] = {}
+        recording = canvas.audio
+        for batch in batch_gaps(canvas.gaps, self.filler, canvas.audio):
+            unknown = [gap for gap in canvas.gaps if gap not in fills]
+            for gap, gap_takes in self._fill_batch(recording, batch, unknown, settings):
+                is_left_alone = gap_takes[0].confidence < min_confidence
+                fills[gap] = GapFill(region=gap, takes=gap_takes, is_left_alone=is_left_alone)
+                if on_progress is not None:
+                    on_progress(len(fills), len(canvas.gaps))
+            recording = canvas.audio.patched(_patches(fills.values(), 0))
+        ordered = tuple(fills[gap] for gap in canvas.gaps)
+        num_takes = max(len(gap.takes) for gap in ordered)
+        return FillResult(
+            audio=canvas.audio,
+            gaps=ordered,
+            takes=tuple(canvas.audio.patched(_patches(ordered, i)) for i in range(num_takes)),
+            warnings=_warn(ordered, min_confidence, canvas.audio.sample_rate),
+        )
+
+    def _fill_batch(
+        self,
+        recording: Audio,
+        batch: Sequence[Region],
+        unknown: Sequence[Region],
+        settings: "_Settings",
+    ) -> Iterator[tuple[Region, tuple[GapTake, ...]]]:
+        """Yield each gap of the batch with its takes, best first."""
+        limit_ms = self.filler.max_gap_ms
+        limit = None if limit_ms is None else round(limit_ms * recording.sample_rate / 1000)
+        whole = [gap for gap in batch if len(split_gap(gap, limit)) == 1]
+        windows = [self._window(recording, gap, unknown) for gap in whole]
+        proposals = self.filler.fill(windows, num_takes=settings.takes, rng=settings.rng)
+        for gap, window, fills in zip(whole, windows, proposals, strict=True):
+            original = recording.read(gap.start, gap.stop)
+            takes = [_finish(window, fill, original, gap, settings.fade_ms) for fill in fills]
+            yield gap, tuple(sorted(takes, key=lambda take: take.score, reverse=True))
+        for gap in batch:
+            pieces = split_gap(gap, limit)
+            if len(pieces) > 1:
+                yield gap, self._fill_pieces(recording, gap, pieces, unknown, settings)
+
+    def _window(self, recording: Audio, gap: Region, unknown: Sequence[Region]) -> Window:
+        context = context_samples(self.filler, gap, recording.sample_rate)
+        return read_window(recording, gap, unknown, context)
+
+    def _fill_pieces(
+        self,
+        recording: Audio,
+        gap: Region,
+        pieces: Sequence[Region],
+        unknown: Sequence[Region],
+        settings: "_Settings",
+    ) -> tuple[GapTake, ...]:
+        """Fill a gap too long for one window from left to right, once for each take."""
+        takes = []
+        for i in range(settings.takes):
+            filled = recording
+            parts: list[GapTake] = []
+            for piece in pieces:
+                rest = Region(start=piece.start, stop=gap.stop)
+                open_regions = [rest if region == gap else region for region in unknown]
+                window = self._window(filled, piece, open_regions)
+                rng = settings.rng.child(i)
+                fill = self.filler.fill([window], num_takes=settings.takes, rng=rng)[0]
+                original = recording.read(piece.start, piece.stop)
+                chosen = fill[min(i, len(fill) - 1)]
+                parts.append(_finish(window, chosen, original, piece, settings.fade_ms))
+                filled = filled.patched([Patch(start=piece.start, samples=parts[-1].samples)])
+            takes.append(
+                GapTake(
+                    samples=np.concatenate([part.samples for part in parts], axis=1),
+                    model=parts[0].model,
+                    confidence=min(part.confidence for part in parts),
+                    score=float(np.mean([part.score for part in parts])),
+                    details={**parts[0].details, "pieces": float(len(pieces))},
+                )
+            )
+        distinct = [takes[0]]
+        for take in takes[1:]:
+            if not any(np.array_equal(take.samples, other.samples) for other in distinct):
+                distinct.append(take)
+        return tuple(sorted(distinct, key=lambda take: take.score, reverse=True))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What one call of `Model.fill` was asked for."""
+
+    takes: int
+    fade_ms: float
+    rng: Rng
+
+
+def _finish(
+    window: Window, fill: Fill, original: Float[np.ndarray, "c g"], gap: Region, fade_ms: float
+) -> GapTake:
+    """Join a proposal to its surroundings, limit it to the region's band, and score it."""
+    samples = compose(window, fill, fade_ms=fade_ms)
+    if gap.low_hz is not None or gap.high_hz is not None:
+        samples = limit_to_band(
+            original, samples, window.sample_rate, low_hz=gap.low_hz, high_hz=gap.high_hz
+        )
+    return GapTake(
+        samples=samples,
+        model=fill.model,
+        confidence=fill.confidence,
+        score=score_take(window, samples).total,
+        details=fill.details,
+    )
+
+
+def _patches(gaps: Iterable[GapFill], take: int) -> list[Patch]:
+    """Return what the take of this rank lays over the recording."""
+    return [
+        Patch(start=gap.region.start, samples=gap.takes[min(take, len(gap.takes) - 1)].samples)
+        for gap in gaps
+        if not gap.is_left_alone
+    ]
+
+
+def _warn(
+    gaps: Sequence[GapFill], min_confidence: float, sample_rate: int
+) -> tuple[WeftWarning, ...]:
+    """Issue and return the warnings that belong to a result."""
+    left = [gap for gap in gaps if gap.is_left_alone]
+    if not left:
+        return ()
+    first = left[0].region.start / sample_rate
+    warning = QualityWarning(
+        f"{len(left)} of {len(gaps)} gaps left alone, the first at {first:.3f} s: no fill reached a "
+        f"confidence of {min_confidence:g} (best {max(gap.takes[0].confidence for gap in left):.2f})"
+    )
+    warnings.warn(warning, stacklevel=3)
+    return (warning,)

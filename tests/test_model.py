@@ -1,0 +1,153 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import NoiseFiller
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weft.audio.audio import Audio
+from weft.canvas import Canvas, Region, inpaint
+from weft.card import ModelCard
+from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError
+from weft.model import Model
+
+CARD = ModelCard(name="noise-for-tests", summary="draws noise", good_for="tests")
+NOISE = Audio.from_samples(np.random.default_rng(5).standard_normal((2, 3000)) * 0.1, 1000)
+
+
+def make_model(**settings: float | bool | None) -> Model:
+    return Model(NoiseFiller(**settings), CARD)  # type: ignore[arg-type]
+
+
+def disjoint(edges: list[int]) -> list[Region]:
+    ordered = sorted(edges)
+    return [Region(start=a, stop=b) for a, b in zip(ordered[::2], ordered[1::2], strict=False)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 3000), min_size=2, max_size=12, unique=True),
+    st.sampled_from([None, 7.0, 300.0]),
+    st.integers(0, 9),
+)
+def test_samples_outside_the_gaps_come_back_bit_for_bit(
+    edges: list[int], max_gap_ms: float | None, seed: int
+) -> None:
+    gaps = disjoint(edges)
+    if sum(gap.num_samples for gap in gaps) == NOISE.num_samples:
+        return
+    result = make_model(max_gap_ms=max_gap_ms).fill(inpaint(NOISE, gaps), takes=2, seed=seed)
+    inside = np.zeros(3000, dtype=bool)
+    for gap in gaps:
+        inside[gap.start : gap.stop] = True
+    for take in result.takes:
+        assert np.array_equal(take.samples[:, ~inside], NOISE.samples[:, ~inside])
+        assert not np.array_equal(take.samples[:, inside], NOISE.samples[:, inside])
+    assert result.proof.is_identical
+    assert result.proof.num_outside == 2 * int((~inside).sum())
+
+
+def test_what_stood_in_a_gap_is_not_used() -> None:
+    samples = NOISE.samples
+    samples[:, 1000:1100] = 1e6
+    loud = Audio.from_samples(samples, 1000)
+    results = [
+        make_model().fill(inpaint(audio, [(1.0, 1.1)]), seed=3).best.read(1000, 1100)
+        for audio in (NOISE, loud)
+    ]
+    assert np.array_equal(*results)
+
+
+def test_equal_seeds_give_equal_fills_and_others_do_not() -> None:
+    canvas = inpaint(NOISE, [(0.5, 0.6), (2.0, 2.01)])
+    first, again, other = (make_model().fill(canvas, seed=seed).best.samples for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_gap_is_filled_the_same_whatever_far_gaps_stand_beside_it() -> None:
+    alone = make_model().fill(inpaint(NOISE, [(0.5, 0.6)])).best.read(500, 600)
+    beside = make_model().fill(inpaint(NOISE, [(0.5, 0.6), (2.0, 2.3)])).best.read(500, 600)
+    assert np.array_equal(alone, beside)
+
+
+def test_a_short_gap_is_filled_first_and_then_is_context() -> None:
+    filler = NoiseFiller(context=50.0)
+    Model(filler, CARD).fill(inpaint(NOISE, [(1.0, 1.2), (1.21, 1.22)]))
+    # The two windows share a batch, and in it neither knows the other.
+    assert [window.gap.num_samples for window in filler.windows] == [10, 200]
+
+
+def test_a_gap_longer_than_a_window_comes_in_pieces_that_see_what_came_before() -> None:
+    filler = NoiseFiller(max_gap_ms=100.0, context=50.0)
+    result = Model(filler, CARD).fill(inpaint(NOISE, [(1.0, 1.35)]))
+    assert len(filler.windows) == 4
+    first, *rest = filler.windows
+    assert first.after().shape[1] == 0
+    assert rest[-1].after().shape[1] == 50
+    for piece, following in pairwise(filler.windows):
+        where = following.start + following.gap.start
+        assert where == piece.start + piece.gap.stop
+        filled = result.best.read(where - 50, where)
+        assert np.array_equal(following.before(), filled)
+
+
+def test_takes_differ_and_are_ranked() -> None:
+    result = make_model().fill(inpaint(NOISE, [(1.0, 1.2), (2.0, 2.1)]), takes=4)
+    assert len(result.takes) == 4
+    for gap in result.gaps:
+        scores = [take.score for take in gap.takes]
+        assert scores == sorted(scores, reverse=True)
+    assert not np.array_equal(result.takes[0].samples, result.takes[1].samples)
+    assert len(result.scores) == 4
+    assert result.scores[0] >= result.scores[-1]
+
+
+@pytest.mark.filterwarnings("ignore::weft.errors.QualityWarning")
+def test_a_gap_without_a_confident_fill_is_left_alone() -> None:
+    result = make_model(confidence=0.3).fill(inpaint(NOISE, [(1.0, 1.2)]), min_confidence=0.5)
+    assert result.gaps[0].is_left_alone
+    assert np.array_equal(result.best.samples, NOISE.samples)
+    assert "0.30" in str(result.warnings[0])
+
+
+def test_leaving_a_gap_alone_is_a_warning() -> None:
+    with pytest.warns(QualityWarning, match="1 of 1 gaps left alone"):
+        make_model(confidence=0.3).fill(inpaint(NOISE, [(1.0, 1.2)]), min_confidence=0.5)
+
+
+def test_progress_counts_every_gap() -> None:
+    seen: list[tuple[int, int]] = []
+    canvas = inpaint(NOISE, [(0.5, 0.51), (1.0, 1.2), (2.0, 2.01)])
+    make_model(max_gap_ms=50.0).fill(canvas, on_progress=lambda *done: seen.append(done))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_region_with_a_band_changes_only_that_band() -> None:
+    rate = 8000
+    time = np.arange(2 * rate) / rate
+    low, high = np.sin(2 * np.pi * 150 * time), 0.5 * np.sin(2 * np.pi * 2500 * time)
+    audio = Audio.from_samples((low + high)[None], rate)
+    region = Region(start=6000, stop=9000, low_hz=1500.0, high_hz=3500.0)
+    filled = make_model().fill(inpaint(audio, [region])).best.read(6300, 8700)
+    spectrum = np.abs(np.fft.rfft(filled[0] * np.hanning(2400)))
+    original = np.abs(np.fft.rfft((low + high)[6300:8700] * np.hanning(2400)))
+    assert abs(spectrum[45] / original[45] - 1) < 0.01
+    assert spectrum[750] < 0.4 * original[750]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"takes": 0}, {"min_confidence": 1.1}, {"fade_ms": -1.0}, {"seed": -1}]
+)
+def test_settings_outside_their_range_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        make_model().fill(inpaint(NOISE, [(1.0, 1.1)]), **settings)  # type: ignore[arg-type]
+
+
+def test_a_canvas_that_asks_for_more_is_refused_before_work() -> None:
+    filler = NoiseFiller()
+    canvas = Canvas(audio=NOISE, gaps=(Region(start=5, stop=9),), text="rain")
+    with pytest.raises(UnsupportedCanvasError, match="text"):
+        Model(filler, CARD).fill(canvas)
+    assert not filler.windows
