@@ -77,6 +77,11 @@ def edited_samples(audio: Audio) -> Iterator[tuple[int, Samples]]:
         for i in indices:
             patch = audio.patches[i]
             samples[:, patch.start - start : patch.stop - start] = patch.samples
+        if not np.isfinite(samples).all():
+            raise OutputError(
+                f"the edit of samples {start}-{stop} is not finite (NaN or infinite); fill this "
+                "gap with another model"
+            )
         yield start, samples
 
 
@@ -159,19 +164,22 @@ def prove_samples(audio: Audio, written: Audio, encoding: SampleEncoding | None)
             f"the written file has {written.num_channels} channels, {written.num_samples} samples "
             f"and {written.sample_rate} Hz instead of {shape[0]}, {shape[1]} and {shape[2]}"
         )
-    num_outside, num_identical, first = 0, 0, None
+    num_outside, num_identical, first, rounding = 0, 0, None, ""
     for start, stop in _between(edited_ranges(audio), audio.num_samples):
         for position in range(start, stop, BLOCK_SAMPLES):
             last = min(position + BLOCK_SAMPLES, stop)
             expected = audio.source.read(position, last)
             if encoding is not None:
-                expected = encoding.rounded(expected)
-            is_equal = expected == written.source.read(position, last)
+                rounded = encoding.rounded(expected)
+                if not rounding and not np.array_equal(rounded, expected, equal_nan=True):
+                    rounding = encoding.subtype
+                expected = rounded
+            found = written.source.read(position, last)
+            is_equal = (expected == found) | (np.isnan(expected) & np.isnan(found))
             num_outside += expected.size
             num_identical += int(np.count_nonzero(is_equal))
             if first is None and not is_equal.all():
                 first = position + int(np.flatnonzero(~is_equal.all(axis=0))[0])
-    rounding = encoding.subtype if encoding is not None else ""
     return Proof(
         num_outside=num_outside,
         num_identical=num_identical,
