@@ -21,6 +21,27 @@ BLOCK_SAMPLES = 1 << 18
 """Samples a channel that streaming code holds at a time (6 s at 44.1 kHz)."""
 
 
+LOSSY_CONTAINERS = {"OGG", "MP3", "MPEG", "M4A", "AAC", "MATROSKA", "ASF"}
+LOSSY_SUBTYPES = {
+    "VORBIS",
+    "OPUS",
+    "MPEG_LAYER_I",
+    "MPEG_LAYER_II",
+    "MPEG_LAYER_III",
+    "AAC",
+    "IMA_ADPCM",
+    "MS_ADPCM",
+    "VOX_ADPCM",
+    "NMS_ADPCM_16",
+    "NMS_ADPCM_24",
+    "NMS_ADPCM_32",
+    "GSM610",
+    "G721_32",
+    "G723_24",
+    "G723_40",
+}
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class AudioFormat:
@@ -36,14 +57,7 @@ class AudioFormat:
     @property
     def is_lossy(self) -> bool:
         """Whether decoding and encoding again changes samples."""
-        return self.container in {"OGG", "MP3", "M4A"} or self.subtype in {
-            "VORBIS",
-            "OPUS",
-            "MPEG_LAYER_I",
-            "MPEG_LAYER_II",
-            "MPEG_LAYER_III",
-            "AAC",
-        }
+        return self.container in LOSSY_CONTAINERS or self.subtype in LOSSY_SUBTYPES
 
     @property
     def is_float(self) -> bool:
