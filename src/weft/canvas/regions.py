@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import final
 
+from weft.audio.audio import Audio
+from weft.audio.handle import shown
+from weft.audio.read import MAX_CHUNK_BYTES, FileSource
 from weft.canvas.canvas import Region, merge_regions
 from weft.canvas.labels import format_audacity_labels, parse_labels, read_labels
 from weft.canvas.timecode import REGION_FORMS, format_time, parse_region, parse_time
@@ -106,19 +109,23 @@ class CuePoint:
     """Its name, if it has one."""
 
 
-def parse_cue_points(cue: bytes, adtl: bytes | None = None) -> list[CuePoint]:
+def parse_cue_points(
+    cue: bytes, adtl: bytes | None = None, *, is_big_endian: bool = False
+) -> list[CuePoint]:
     """Return the markers of a WAV file, sorted by time.
 
     Args:
         cue: content of the ``cue `` chunk.
         adtl: content of the ``LIST`` chunk of type ``adtl``, with or without that type in front.
+        is_big_endian: whether it is a RIFX file.
 
     Raises:
         RegionError: the cue chunk is damaged.
     """
     if len(cue) < 4:
         raise RegionError(f"the cue chunk has {len(cue)} bytes, at least 4 are needed")
-    (count,) = struct.unpack_from("<I", cue)
+    order = ">" if is_big_endian else "<"
+    (count,) = struct.unpack_from(order + "I", cue)
     if 4 + 24 * count > len(cue):
         raise RegionError(
             f"the cue chunk claims {count} markers but has room for {(len(cue) - 4) // 24}; "
@@ -126,16 +133,16 @@ def parse_cue_points(cue: bytes, adtl: bytes | None = None) -> list[CuePoint]:
         )
     lengths: dict[int, int] = {}
     names: dict[int, str] = {}
-    for kind, body in _subchunks(adtl or b""):
+    for kind, body in _subchunks(adtl or b"", order):
         if kind == b"ltxt" and len(body) >= 8:
-            identity, length = struct.unpack_from("<II", body)
+            identity, length = struct.unpack_from(order + "II", body)
             lengths[identity] = length
         elif kind == b"labl" and len(body) >= 4:
             text = body[4:].split(b"\0")[0]
-            names[struct.unpack_from("<I", body)[0]] = text.decode("utf-8", errors="replace")
+            names[struct.unpack_from(order + "I", body)[0]] = text.decode("utf-8", errors="replace")
     points = []
     for i in range(count):
-        identity, _, _, _, _, offset = struct.unpack_from("<II4sIII", cue, 4 + 24 * i)
+        identity, _, _, _, _, offset = struct.unpack_from(order + "II4sIII", cue, 4 + 24 * i)
         points.append(
             CuePoint(
                 start=offset,
@@ -146,11 +153,11 @@ def parse_cue_points(cue: bytes, adtl: bytes | None = None) -> list[CuePoint]:
     return sorted(points, key=lambda point: (point.start, point.num_samples))
 
 
-def _subchunks(adtl: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _subchunks(adtl: bytes, order: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield (kind, content) of the parts of an ``adtl`` list; stops where it is damaged."""
     at = 4 if adtl[:4] == b"adtl" else 0
     while at + 8 <= len(adtl):
-        kind, size = struct.unpack_from("<4sI", adtl, at)
+        kind, size = struct.unpack_from(order + "4sI", adtl, at)
         if at + 8 + size > len(adtl):
             return
         yield kind, adtl[at + 8 : at + 8 + size]
@@ -179,6 +186,62 @@ def parse_cue_regions(cue: bytes, adtl: bytes | None = None) -> list[Region]:
     ]
 
 
+def read_cue_points(audio: Audio) -> list[CuePoint]:
+    """Return the markers in the file behind a recording; none if it cannot hold any.
+
+    Raises:
+        RegionError: the cue chunk is damaged.
+    """
+    source = audio.source
+    if not isinstance(source, FileSource) or source.layout is None:
+        return []
+    cue = source.read_chunk("cue ")
+    if cue is None:
+        return []
+    lists = [
+        source.handle.read_at(chunk.offset, min(chunk.num_bytes, MAX_CHUNK_BYTES))
+        for chunk in source.chunks
+        if chunk.name == "LIST"
+    ]
+    adtl = next((content for content in lists if content.startswith(b"adtl")), None)
+    try:
+        return parse_cue_points(cue, adtl, is_big_endian=source.layout.endian == "BIG")
+    except RegionError as error:
+        raise RegionError(f"{shown(source.path or '')}: {error}") from None
+
+
+def read_cue_regions(audio: Audio, *, pad_ms: float | None = None) -> list[Region]:
+    """Return the regions that are marked in the file behind a recording.
+
+    Args:
+        audio: read from a WAV file.
+        pad_ms: what a marker without a length covers on each side, > 0; None: it is left out.
+
+    Raises:
+        RegionError: no region is marked, or the cue chunk is damaged.
+    """
+    points = read_cue_points(audio)
+    pad = 0 if pad_ms is None else max(1, round(pad_ms * audio.sample_rate / 1000))
+    regions = [
+        Region(start=point.start, stop=point.start + point.num_samples, label=point.label)
+        if point.num_samples
+        else Region(
+            start=max(0, point.start - pad),
+            stop=max(1, min(point.start + pad, audio.num_samples)),
+            label=point.label,
+        )
+        for point in points
+        if point.num_samples or (pad and point.start < audio.num_samples)
+    ]
+    if not regions:
+        found = f"{len(points)} markers without a length" if points else "no markers"
+        advice = "say how far they reach with --pad-ms" if points else "name gaps with --gap"
+        raise RegionError(
+            f"{audio.path or 'the recording'}: it holds {found}, so no region is marked; {advice}"
+        )
+    return regions
+
+
 __all__ = [
     "REGION_FORMS",
     "CuePoint",
@@ -189,6 +252,8 @@ __all__ = [
     "parse_labels",
     "parse_region",
     "parse_time",
+    "read_cue_points",
+    "read_cue_regions",
     "read_labels",
     "resolve_regions",
 ]

@@ -1,0 +1,251 @@
+"""Receipts: what was done to a recording, in enough detail to do it again."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, final
+
+from weft.audio.audio import Audio
+from weft.audio.proof import Proof
+from weft.canvas.canvas import Region
+from weft.errors import ConfigError, WeftError
+from weft.model import GapFill
+from weft.version import __version__
+
+KIND = "weft-receipt"
+VERSION = 1
+MAX_RECEIPT_BYTES = 1 << 28
+"""Longest receipt read; one with a million gaps is shorter."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything besides the recording and the gaps that a fill depends on."""
+
+    model: str = "auto"
+    """Name of the model."""
+    takes: int = 1
+    """Different fills, in 1-100."""
+    seed: int = 0
+    """Of all random draws, >= 0."""
+    fade_ms: float = 10.0
+    """Cross-fade inside each end of a gap, in 0-10,000 ms."""
+    min_confidence: float = 0.0
+    """Gaps filled less surely are left alone, in 0-1."""
+    fill_only: bool = False
+    """Whether the fills alone are written, not the recording."""
+    handles_ms: float = 250.0
+    """What is written on either side of a fill with `fill_only`, in 0-60,000 ms."""
+    salvage: bool = False
+    """Whether a file that was cut off is used as far as it goes."""
+    allow_nonfinite: bool = False
+    """Whether samples that are no numbers may stand in the recording, inside the gaps."""
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("takes", self.takes, 1, 100),
+            ("seed", self.seed, 0, math.inf),
+            ("fade_ms", self.fade_ms, 0, 10_000),
+            ("min_confidence", self.min_confidence, 0, 1),
+            ("handles_ms", self.handles_ms, 0, 60_000),
+        ):
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"{name} must be {f'>= {low}' if high == math.inf else f'in {low}-{high:,}'}, "
+                    f"got {value:g}"
+                )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What `read_receipt` returns: enough to repeat a run."""
+
+    input_path: str
+    """The recording, as it was named."""
+    input_sha256: str
+    settings: Settings
+    gaps: tuple[Region, ...]
+    outputs: tuple[tuple[str, str], ...]
+    """Name and digest of each file that was written, in order."""
+    versions: Mapping[str, str]
+    """Of Weft, Python and the packages that touch samples."""
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the digest of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that touches samples."""
+    found = {"weft": __version__, "python": platform.python_version()}
+    for package in ("numpy", "scipy", "soundfile", "soxr"):
+        found[package] = metadata.version(package)
+    return found
+
+
+def platform_facts() -> dict[str, str | int]:
+    """Return what else bit-equal output depends on."""
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "") or (os.cpu_count() or 1),
+    }
+
+
+def gap_facts(gap: GapFill, sample_rate: int) -> dict[str, Any]:
+    """Return what happened to a gap, for JSON."""
+    region = gap.region
+    return {
+        **region_facts(region),
+        "start_s": region.start / sample_rate,
+        "stop_s": region.stop / sample_rate,
+        "is_left_alone": gap.is_left_alone,
+        "takes": [
+            {
+                "model": take.model,
+                "confidence": take.confidence,
+                "score_db": take.score,
+                "details": dict(take.details),
+            }
+            for take in gap.takes
+        ],
+    }
+
+
+def region_facts(region: Region) -> dict[str, Any]:
+    """Return a region for JSON; what is not set is left out."""
+    facts = asdict(region)
+    return {key: value for key, value in facts.items() if value not in (None, "")}
+
+
+def make_receipt(
+    *,
+    audio: Audio,
+    input_sha256: str,
+    settings: Settings,
+    gaps: Sequence[GapFill],
+    outputs: Iterable[Path],
+    format: Mapping[str, str] | None,
+    proof: Proof | None,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Return a receipt as a mapping that is ready for JSON; digests of outputs are taken now.
+
+    Args:
+        audio: the recording, read from a file.
+        input_sha256: its digest before anything was written.
+        settings: what the run was asked for.
+        gaps: what happened.
+        outputs: the files that were written, in order.
+        format: how they are stored.
+        proof: that nothing else changed.
+        warnings: what was warned of.
+    """
+    if audio.path is None:
+        raise ConfigError("a receipt needs a recording that was read from a file")
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "platform": platform_facts(),
+        "input": {
+            "path": str(audio.path.absolute()),
+            "sha256": input_sha256,
+            "sample_rate": audio.sample_rate,
+            "num_channels": audio.num_channels,
+            "num_samples": audio.num_samples,
+        },
+        "model": {"name": settings.model, "version": __version__},
+        "settings": asdict(settings),
+        "outputs": [{"path": str(path.absolute()), "sha256": sha256_of(path)} for path in outputs],
+        "format": format,
+        "gaps": [gap_facts(gap, audio.sample_rate) for gap in gaps],
+        "proof": proof_facts(proof),
+        "warnings": list(warnings),
+    }
+
+
+def proof_facts(proof: Proof | None) -> dict[str, Any] | None:
+    """Return a proof for JSON."""
+    if proof is None:
+        return None
+    return {
+        "num_outside": proof.num_outside,
+        "num_identical": proof.num_identical,
+        "is_identical": proof.is_identical,
+        "text": str(proof),
+    }
+
+
+def read_receipt(path: str | Path) -> Receipt:
+    """Return what a receipt says.
+
+    Raises:
+        WeftError: it cannot be read, is no receipt, or is of a later version.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_RECEIPT_BYTES:
+            raise WeftError(f"{path}: it is larger than any receipt; check the name")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeftError(
+            f"{path}: the receipt cannot be read ({error.strerror}); check the name"
+        ) from None
+    except (ValueError, RecursionError):
+        raise WeftError(
+            f"{path}: it is not a receipt, which is a JSON file; give the file that --receipt wrote"
+        ) from None
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise WeftError(f"{path}: it is JSON but not a receipt; give the file that --receipt wrote")
+    if content.get("version") != VERSION:
+        raise WeftError(
+            f"{path}: its version is {content.get('version')}, this Weft reads {VERSION}; "
+            "install the Weft that wrote it"
+        )
+    try:
+        return _parse(content)
+    except ConfigError as error:
+        raise WeftError(f"{path}: its settings cannot be used: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeftError(
+            f"{path}: the receipt is damaged ({type(error).__name__}: {error}); make the run again"
+        ) from None
+
+
+def _parse(content: Mapping[str, Any]) -> Receipt:
+    """Return a receipt from its JSON; every field is checked for its type."""
+    defaults = Settings()
+    given = dict(content["settings"])
+    unknown = set(given) - set(asdict(defaults))
+    if unknown:
+        raise ConfigError(f"unknown setting {sorted(unknown)[0]!r}")
+    for name, value in given.items():
+        kind = type(getattr(defaults, name))
+        if not (type(value) is kind or (kind is float and type(value) is int)):
+            raise ConfigError(f"{name} must be of type {kind.__name__}, got {value!r}")
+        given[name] = kind(value)
+    names = ("start", "stop", "low_hz", "high_hz", "label")
+    gaps = tuple(
+        Region(**{name: gap[name] for name in names if name in gap}) for gap in content["gaps"]
+    )
+    return Receipt(
+        input_path=str(content["input"]["path"]),
+        input_sha256=str(content["input"]["sha256"]),
+        settings=Settings(**given),
+        gaps=gaps,
+        outputs=tuple((str(out["path"]), str(out["sha256"])) for out in content["outputs"]),
+        versions={str(k): str(v) for k, v in content["versions"].items()},
+    )
