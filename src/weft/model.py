@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.audio.audio import Audio, Patch
-from weft.audio.proof import Proof, prove
+from weft.audio.proof import Proof, prove_edit
 from weft.canvas.canvas import Canvas, Region, Window
 from weft.canvas.compose import FADE_MS, compose, limit_to_band
 from weft.canvas.filler import Fill, Filler
@@ -88,7 +88,7 @@ class FillResult:
 
         Reads the whole recording once; `Audio.write` proves the written file in the same way.
         """
-        return prove(
+        return prove_edit(
             self.audio, self.best, [(gap.region.start, gap.region.stop) for gap in self.gaps]
         )
 

@@ -186,3 +186,23 @@ def prove_samples(audio: Audio, written: Audio, encoding: SampleEncoding | None)
         first_difference=first,
         rounding=rounding,
     )
+
+
+def prove_edit(original: Audio, edited: Audio, ranges: list[tuple[int, int]]) -> Proof:
+    """Compare two recordings of equal length outside the ranges where they may differ.
+
+    Args:
+        original: what came in.
+        edited: what goes out.
+        ranges: (start, stop) in samples.
+    """
+    num_outside, num_identical, first = 0, 0, None
+    for start, stop in _between(ranges, original.num_samples):
+        for position in range(start, stop, BLOCK_SAMPLES):
+            last = min(position + BLOCK_SAMPLES, stop)
+            is_equal = original.read(position, last) == edited.read(position, last)
+            num_outside += is_equal.size
+            num_identical += int(np.count_nonzero(is_equal))
+            if first is None and not is_equal.all():
+                first = position + int(np.flatnonzero(~is_equal.all(axis=0))[0])
+    return Proof(num_outside=num_outside, num_identical=num_identical, first_difference=first)
