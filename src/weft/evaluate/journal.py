@@ -1,0 +1,109 @@
+"""Journal: results as they come, one JSON object a line, so that nothing done is done again."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, final
+
+from weft.errors import AudioFormatError, ConfigError, OutputError
+from weft.evaluate.protocols import GapRecord
+
+SCHEMA = "weft.evaluate.gaps/1"
+
+
+@final
+class Journal:
+    """Records of an experiment, in memory and, where a path is given, on disk."""
+
+    def __init__(
+        self, path: Path | None, settings: Mapping[str, Any], *, is_resumed: bool = False
+    ) -> None:
+        """Begin a journal or take one up.
+
+        Args:
+            path: of the journal; None keeps records in memory only.
+            settings: what the records depend on; a journal of other settings is not taken up.
+            is_resumed: take up the journal that is there, if there is one.
+
+        Raises:
+            ConfigError: the journal there has other settings.
+            AudioFormatError: what is there is no journal.
+            OutputError: it cannot be written.
+        """
+        self._path = path
+        self._records: dict[tuple[str, str, float, int, str], GapRecord] = {}
+        if path is None:
+            return
+        header = json.loads(json.dumps({"schema": SCHEMA, "settings": settings}))
+        if is_resumed and path.is_file() and path.stat().st_size:
+            good_bytes = self._take_up(path, header)
+            if good_bytes:
+                self._open(path, "r+")
+                self._handle.truncate(good_bytes)
+                self._handle.seek(0, os.SEEK_END)
+                return
+        self._open(path, "w")
+        self._write(header)
+
+    def __contains__(self, key: tuple[str, str, float, int, str]) -> bool:
+        return key in self._records
+
+    def __iter__(self) -> Iterator[GapRecord]:
+        return iter(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: GapRecord) -> None:
+        """Keep a record; on disk it is complete when this returns."""
+        self._records[record.key] = record
+        if self._path is not None:
+            self._write(asdict(record))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._path is not None:
+            self._handle.close()
+
+    def _open(self, path: Path, mode: str) -> None:
+        try:
+            self._handle = path.open(mode, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise OutputError(f"cannot write the journal {path}: {error}") from error
+
+    def _write(self, value: Mapping[str, Any]) -> None:
+        try:
+            self._handle.write(json.dumps(value, allow_nan=False) + "\n")
+            self._handle.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write the journal {self._path}: {error}") from error
+
+    def _take_up(self, path: Path, header: Mapping[str, Any]) -> int:
+        """Read records; return how many bytes are whole lines (a killed run may leave a part)."""
+        lines = path.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        if not whole:
+            return 0
+        try:
+            first, *rest = (json.loads(line) for line in whole)
+            is_journal = first["schema"] == SCHEMA
+            records = [GapRecord(**value) for value in rest]
+        except (ValueError, KeyError, TypeError) as error:
+            raise AudioFormatError(
+                f"{path} is no journal of this experiment ({error}); remove it or choose another "
+                "output"
+            ) from error
+        if not is_journal:
+            raise AudioFormatError(f"{path} has the schema {first['schema']}, wanted {SCHEMA}")
+        there, here = first["settings"], header["settings"]
+        other = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
+        if other:
+            raise ConfigError(
+                f"{path} was made with other settings: "
+                + ", ".join(f"{key} was {there.get(key)}, now {here.get(key)}" for key in other)
+                + "; repeat those, or choose another output"
+            )
+        self._records = {record.key: record for record in records}
+        return sum(len(line) for line in whole)
