@@ -6,7 +6,7 @@ claims, and raise nothing but `AudioFormatError`.
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable, runtime_checkable
 
 from weft.audio.audio import AudioFormat
 from weft.audio.encoding import SampleEncoding
@@ -20,6 +20,8 @@ MAX_CHUNKS = 1 << 16
 """Most chunks a file may have."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Bytes(Protocol):
     """Random access to the bytes of a file."""
 

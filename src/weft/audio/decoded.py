@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Protocol, final
+from typing import TYPE_CHECKING, BinaryIO, Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,7 @@ _SUBTYPE_BITS = {
 }
 
 
+@runtime_checkable
 class SampleReader(Protocol):
     """Something that returns any range of samples, the same whatever was read before."""
 

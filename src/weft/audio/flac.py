@@ -24,6 +24,8 @@ BLOCK_NAMES = {
 }
 _TAIL_BYTES = 1 << 21
 """Where the last frame is looked for; the largest legal frames of 24-bit 8-channel sound fit."""
+_MAX_CANDIDATES = 8
+"""How many frame headers are tried: sound can look like one, about once in ten million bytes."""
 _BLOCK_SIZES = {1: 192, 6: -1, 7: -2} | {i: 144 << i for i in range(2, 6)}
 _BLOCK_SIZES |= {i: 1 << i for i in range(8, 16)}
 
@@ -80,7 +82,9 @@ class FlacEnd:
     num_samples: int
     """Samples a channel in whole frames, as far as the last frames tell."""
     is_whole: bool
-    """Whether the last frame is complete."""
+    """Whether the file ends with the last byte of a frame."""
+    next_samples: int = 0
+    """Samples in the frame that begins after these, if the file does not end well."""
 
 
 def parse_flac(file: Bytes) -> FlacHeader:
@@ -143,6 +147,7 @@ def find_end(file: Bytes, header: FlacHeader) -> FlacEnd:
         tail = tail[:-128]
     codes = np.frombuffer(tail, np.uint8)
     starts = np.flatnonzero((codes[:-1] == 0xFF) & (codes[1:] & 0xFE == 0xF8))
+    broken: list[FlacEnd] = []
     for position in starts[::-1]:
         frame = _parse_frame(tail[position : position + 16], header)
         if frame is None:
@@ -150,8 +155,12 @@ def find_end(file: Bytes, header: FlacHeader) -> FlacEnd:
         first, length = frame
         if _crc16(tail[position:]) == 0:
             return FlacEnd(num_samples=first + length, is_whole=True)
-        return FlacEnd(num_samples=first, is_whole=False)
-    return FlacEnd(num_samples=0, is_whole=start >= file.size)
+        broken.append(FlacEnd(num_samples=first, is_whole=False, next_samples=length))
+        if len(broken) == _MAX_CANDIDATES:
+            break
+    if broken:
+        return broken[0]
+    return FlacEnd(num_samples=0, is_whole=header.frames_offset >= file.size)
 
 
 def _parse_frame(head: bytes, header: FlacHeader) -> tuple[int, int] | None:

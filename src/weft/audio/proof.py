@@ -13,7 +13,7 @@ from weft.audio.handle import FileHandle
 from weft.errors import OutputError
 from weft.shapes import Samples
 
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 20
 
 
 @final

@@ -18,7 +18,7 @@ from weft.audio.decoded import (
     decode_with_sndfile,
     sndfile,
 )
-from weft.audio.flac import FlacHeader, find_end, parse_flac
+from weft.audio.flac import FlacEnd, FlacHeader, find_end, parse_flac
 from weft.audio.handle import FileHandle, shown
 from weft.errors import AudioFormatError, FormatWarning
 from weft.shapes import Samples
@@ -261,6 +261,8 @@ def _open_flac(path: Path, handle: FileHandle, allow_nonfinite: bool, salvage: b
             "the file to WAV with the program flac"
         )
     end, claim = find_end(handle, header), header.claimed_samples
+    if not end.is_whole and claim and claim == end.num_samples + end.next_samples:
+        end = _decode_end(handle, header, end)
     num_samples, remarks = end.num_samples, tuple[str, ...]()
     what = f"the header promises {claim} samples a channel, the file holds {end.num_samples}"
     if not end.is_whole or claim > end.num_samples:
@@ -287,6 +289,17 @@ def _open_flac(path: Path, handle: FileHandle, allow_nonfinite: bool, salvage: b
         remarks=remarks,
         allow_nonfinite=allow_nonfinite,
     )
+
+
+def _decode_end(handle: FileHandle, header: FlacHeader, end: FlacEnd) -> FlacEnd:
+    """Return the end of a stream after which something else follows, told by decoding its end."""
+    try:
+        FlacReader(handle, header, header.claimed_samples).read(
+            header.claimed_samples - 1, header.claimed_samples
+        )
+    except AudioFormatError:
+        return end
+    return FlacEnd(num_samples=header.claimed_samples, is_whole=True)
 
 
 def _open_compressed(
