@@ -5,6 +5,8 @@ every row comes out the same, bit for bit, whatever stands beside it. A model is
 prediction-error filter ``a`` with ``a[0] = 1``: ``e[n] = sum_i a[i] x[n - i]``.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 from scipy import fft
@@ -48,40 +50,79 @@ def burg(
         >>> bool(np.allclose(burg(tone, 2), [[1, -2 * np.cos(0.3), 1]], atol=1e-3))
         True
     """
-    _check_order(signals.shape[1], order, noise_level)
-    filters = np.zeros((signals.shape[0], order + 1))
+    return burg_segments([signals], order, noise_level=noise_level)
+
+
+def burg_segments(
+    segments: Sequence[Float[np.ndarray, "b _"]], order: int, *, noise_level: float = NOISE_LEVEL
+) -> Float[np.ndarray, "b p"]:
+    """Fit one model a row to several stretches of the same sound, as to both sides of a gap.
+
+    Args:
+        segments: at least one, with equal numbers of rows; lengths may differ. One that is not
+            longer than the order tells what it can.
+        order: of the models, in [0, n - 1] for the longest segment.
+        noise_level: see `burg`.
+
+    Returns:
+        Error filters, ``order + 1`` coefficients a row, the first 1.
+
+    Raises:
+        ShapeError: no segments, or other numbers of rows.
+        ConfigError: the order or the noise level is outside its range.
+
+    Source: de Waele & Broersen 2000, The Burg algorithm for segments. Differs: as `burg` does.
+
+    Example:
+        >>> tone = np.cos(0.3 * np.arange(400.0))[None]
+        >>> filters = burg_segments([tone[:, :190], tone[:, 220:]], 2)
+        >>> bool(np.allclose(filters, [[1, -2 * np.cos(0.3), 1]], atol=1e-3))
+        True
+    """
+    if not segments or len({len(segment) for segment in segments}) > 1:
+        raise ShapeError(
+            f"segments must have equal numbers of rows, got {[len(s) for s in segments]}"
+        )
+    _check_order(max(segment.shape[1] for segment in segments), order, noise_level)
+    num_rows, num_samples = len(segments[0]), sum(segment.shape[1] for segment in segments)
+    filters = np.zeros((num_rows, order + 1))
     filters[:, 0] = 1
-    rows = max(1, _BLOCK_SAMPLES // max(1, signals.shape[1]))
-    for first in range(0, len(signals), rows):
-        _burg_block(signals[first : first + rows], filters[first : first + rows], noise_level)
+    rows = max(1, _BLOCK_SAMPLES // max(1, num_samples))
+    for first in range(0, num_rows, rows):
+        block = slice(first, first + rows)
+        _burg_block([segment[block] for segment in segments], filters[block], noise_level)
     return filters
 
 
 def _burg_block(
-    signals: Float[np.ndarray, "b n"], filters: Float[np.ndarray, "b p"], noise_level: float
+    segments: Sequence[Float[np.ndarray, "b _"]],
+    filters: Float[np.ndarray, "b p"],
+    noise_level: float,
 ) -> None:
     """Run Burg's recursion on a few rows, writing into ``filters``."""
-    num_samples = signals.shape[1]
-    noise = noise_level**2 * _row_dot(signals, signals) / max(1, num_samples)
-    forward, backward = signals[:, 1:].copy(), signals[:, :-1].copy()
-    scratch = np.empty_like(forward)
+    noise = sum(_row_dot(segment, segment) for segment in segments)
+    noise *= noise_level**2 / max(1, sum(segment.shape[1] for segment in segments))
+    # The errors of each segment: forward, backward (one sample earlier), and space for the next.
+    errors = [[x[:, 1:].copy(), x[:, :-1].copy(), np.empty_like(x[:, 1:])] for x in segments]
     for m in range(filters.shape[1] - 1):
-        count = num_samples - 1 - m
+        count = sum(forward.shape[1] for forward, _, _ in errors)
         past = filters[:, : m + 1]
-        cross = _row_dot(forward, backward)
-        power = _row_dot(forward, forward) + _row_dot(backward, backward)
-        cross += noise * count * _row_dot(past[:, 1:], past[:, :0:-1])
-        power += 2 * noise * count * _row_dot(past, past)
+        cross = noise * count * _row_dot(past[:, 1:], past[:, :0:-1])
+        power = 2 * noise * count * _row_dot(past, past)
+        for forward, backward, _ in errors:
+            cross += _row_dot(forward, backward)
+            power += _row_dot(forward, forward)
+            power += _row_dot(backward, backward)
         heard = power > _MIN_POWER
         reflection = np.where(heard, -2 * cross / np.where(heard, power, 1), 0.0)[:, None]
         filters[:, 1 : m + 2] += reflection * filters[:, m::-1].copy()
-        step = scratch[:, :count]
-        np.multiply(reflection, backward, out=step)
-        step += forward
-        forward *= reflection
-        backward += forward
-        forward, scratch = step[:, 1:], forward
-        backward = backward[:, :-1]
+        for i, (forward, backward, space) in enumerate(errors):
+            step = space[:, : forward.shape[1]]
+            np.multiply(reflection, backward, out=step)
+            step += forward
+            forward *= reflection
+            backward += forward
+            errors[i] = [step[:, 1:], backward[:, :-1], forward]
 
 
 def autocorrelation_lpc(
