@@ -25,10 +25,10 @@ def disjoint(edges: list[int]) -> list[Region]:
     return [Region(start=a, stop=b) for a, b in zip(ordered[::2], ordered[1::2], strict=False)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, 3000), min_size=2, max_size=12, unique=True),
-    st.sampled_from([None, 7.0, 300.0]),
+    st.sampled_from([None, 90.0, 300.0]),
     st.integers(0, 9),
 )
 def test_samples_outside_the_gaps_come_back_bit_for_bit(
