@@ -1,12 +1,13 @@
 """Sample rates and channels."""
 
 import numpy as np
+from jaxtyping import Float
 
 from weft.errors import ConfigError
 from weft.shapes import Samples
 
 
-def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
+def resample(samples: Samples, source_rate: int, target_rate: int) -> Float[np.ndarray, "c m"]:
     """Resample with soxr at its highest quality; linear phase, no delay, no clipping.
 
     Args:
@@ -30,6 +31,6 @@ def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
     return np.ascontiguousarray(soxr.resample(samples.T, source_rate, target_rate, "VHQ").T)
 
 
-def to_mono(samples: Samples) -> Samples:
+def to_mono(samples: Samples) -> Float[np.ndarray, "1 n"]:
     """Return the mean of the channels, ``1 n``."""
     return samples.mean(axis=0, keepdims=True)

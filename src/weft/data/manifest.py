@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import final
 
 from weft.errors import AudioFormatError, ConfigError, OutputError
@@ -66,7 +65,7 @@ class Entry:
     """Length as the manifest states it; None: not stated."""
     source: str = ""
     """Where it came from."""
-    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, str] = field(default_factory=dict)
     """Other columns, as they stand."""
 
     @property
@@ -271,6 +270,6 @@ def _to_entry(row: Mapping[str | None, str | list[str] | None], root: Path, wher
         path=root / file,
         duration_s=duration_s,
         source=source,
-        extra=MappingProxyType(texts),
+        extra=texts,
         **known,
     )

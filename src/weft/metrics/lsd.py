@@ -46,8 +46,9 @@ class LsdConfig:
     """Window and transform length, in samples, even."""
     hop_length: int = 512
     """Distance of frames, in samples."""
-    floor_db: float = -100.0
-    """Power of silence, in dB below that of a full-scale sine, < 0."""
+    floor_db: float = -120.0
+    """Power of silence, in dB below that of a full-scale sine, < 0. The default stands just above
+    the rounding noise of 16-bit samples, which has -126 dB in a bin of 2048."""
 
     def __post_init__(self) -> None:
         if self.n_fft < 2 or self.n_fft % 2:
