@@ -43,9 +43,9 @@ def _janssen_autocorrelation() -> "Filler":
 
 
 def _lpc_noise() -> "Filler":
-    from weft.classical.noise import LpcNoise
+    from weft.classical.noise import ExtrapolationNoise
 
-    return LpcNoise()
+    return ExtrapolationNoise()
 
 
 def _noise() -> "Filler":
