@@ -16,6 +16,8 @@ from weft.audio.encoding import SampleEncoding
 from weft.audio.riff import is_streamed
 from weft.errors import AudioFormatError
 
+_SWAPPED = {b"sowt", b"42ni", b"42n1", b"23ni"}
+"""Codecs with the lowest byte first; libsndfile spells one of them with a digit."""
 _PCM = {1: "PCM_S8", 2: "PCM_16", 3: "PCM_24", 4: "PCM_32"}
 
 
@@ -58,7 +60,7 @@ def parse_aiff(file: Bytes) -> Layout:
         num_channels=channels,
         encoding=encoding,
         codec=encoding.subtype if encoding else f"codec {codec.decode('ascii', 'replace')!r}",
-        endian="LITTLE" if encoding and codec in {b"sowt", b"42ni", b"23ni"} else "FILE",
+        endian="LITTLE" if encoding and codec in _SWAPPED else "FILE",
         data_offset=data_offset,
         data_bytes=held,
         missing_bytes=missing,
@@ -84,14 +86,13 @@ def _aiff_encoding(codec: bytes, bits: int) -> SampleEncoding | None:
     laws = {b"ulaw": "ULAW", b"ULAW": "ULAW", b"alaw": "ALAW", b"ALAW": "ALAW"}
     if codec in floats or codec in laws:
         return SampleEncoding(subtype=(floats | laws)[codec], is_big_endian=True)
-    if codec in {b"in24", b"42ni", b"in32", b"23ni"}:
-        bits = 32 if b"2" in codec and b"3" in codec else 24
+    bits = {b"in24": 24, b"42ni": 24, b"42n1": 24, b"in32": 32, b"23ni": 32}.get(codec, bits)
     if codec == b"raw " and 1 <= bits <= 8:
         return SampleEncoding(subtype="PCM_U8", num_bits=bits)
-    if codec in {b"NONE", b"twos", b"sowt", b"in24", b"42ni", b"in32", b"23ni"}:
+    if codec in {b"NONE", b"twos", b"in24", b"in32"} | _SWAPPED:
         subtype = _PCM.get((bits + 7) // 8)
         if subtype is not None:
-            is_big = codec not in {b"sowt", b"42ni", b"23ni"}
+            is_big = codec not in _SWAPPED
             return SampleEncoding(subtype=subtype, is_big_endian=is_big, num_bits=bits)
     return None
 

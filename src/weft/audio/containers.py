@@ -6,7 +6,7 @@ claims, and raise nothing but `AudioFormatError`.
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol, final, runtime_checkable, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 from weft.audio.audio import AudioFormat
 from weft.audio.encoding import SampleEncoding
@@ -91,7 +91,7 @@ class Layout:
         return AudioFormat(container=self.container, subtype=subtype, endian=self.endian)
 
 
-def check_header(num_channels: int, sample_rate: float) -> int:
+def check_header(num_channels: int, sample_rate: int | float) -> int:
     """Return the sample rate as an integer.
 
     Raises:
@@ -194,7 +194,9 @@ _MAGICS = (
     (b" paf", "OTHER"),
     (b"fap ", "OTHER"),
     (b"2BIT", "OTHER"),
-    (b"\x64\xa3", "OTHER"),
+    (b"\x64\xa3\x01\0", "OTHER"),
+    (b"\x64\xa3\x02\0", "OTHER"),
+    (b"\x64\xa3\x03\0", "OTHER"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf", "a 7z archive"),

@@ -151,9 +151,11 @@ def sndfile(handle: FileHandle) -> "Iterator[soundfile.SoundFile]":
         with soundfile.SoundFile(PatchedFile(handle)) as opened:
             yield opened
     except soundfile.SoundFileError as error:
-        message = str(error).rstrip(".").removeprefix("Error opening ")
+        message = str(error).rstrip(".").split(">: ")[-1]
+        if "does not exist" in message:  # what libsndfile says when it finds no MPEG frame
+            message = "it begins like audio, but is damaged or something else"
         raise AudioFormatError(
-            f"libsndfile cannot decode it ({message.split('>: ')[-1]}); WAV, RF64, W64, AIFF, CAF, "
+            f"libsndfile cannot decode it ({message}); WAV, RF64, W64, AIFF, CAF, "
             "FLAC, OGG and MP3 can be read; convert the file to one of these"
         ) from None
 

@@ -6,7 +6,7 @@ import stat
 import tempfile
 import weakref
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import Any, BinaryIO, final
 
 from weft.errors import AudioFormatError, OutputError
 
@@ -108,7 +108,7 @@ class PatchedFile(io.RawIOBase):
         self._position = max(base[whence] + offset, 0)
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         """Read into ``buffer``; an unreadable file ends there."""
         try:
             content = self._handle.read_at(self._position, len(buffer))

@@ -96,7 +96,7 @@ def _w64(
     padded = content + bytes(-len(content) % 8)
     data_bytes = num_samples * num_channels * NUM_BYTES[format.subtype]
     chunks = b"fmt " + W64_TAIL + struct.pack("<Q", 24 + len(content)) + padded
-    total = 40 + len(chunks) + 24 + data_bytes + -data_bytes % 8 + other_bytes
+    total = 40 + len(chunks) + 24 + data_bytes
     head = W64_RIFF + struct.pack("<Q", total) + W64_WAVE + chunks
     return head, b"data" + W64_TAIL + struct.pack("<Q", 24 + data_bytes)
 

@@ -130,11 +130,9 @@ def parse_riff(file: Bytes) -> Layout:
         )
     container = "RF64" if is_wide else "WAVEX" if walk.format.is_extensible else "WAV"
     remarks = (*walk.format.remarks, *walk.remarks)
-    repairs: tuple[tuple[int, bytes], ...] = ()
-    sizes, wrong = _repairs(file, walk, order, is_wide)
+    repairs, wrong = _repairs(file, walk, order, is_wide)
     if wrong:
         remarks = (*remarks, wrong)
-        repairs = sizes
     frame = walk.format.encoding.num_bytes * walk.format.num_channels if walk.format.encoding else 0
     return Layout(
         container=container,
@@ -244,6 +242,8 @@ def _repairs(
         )
     else:
         fields = ()
+    if walk.claim > data.num_bytes and not walk.is_streamed:
+        return fields, ""  # cut off, which is told elsewhere
     if walk.is_streamed:
         what = "the header leaves the number of samples open (a streamed or unclosed recording)"
     else:

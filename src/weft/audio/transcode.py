@@ -134,8 +134,8 @@ def _write_stored(
     for _, samples in audio.blocks():
         write_all(file, clipping.encode(encoding, samples))
     data_bytes = audio.num_samples * audio.num_channels * encoding.num_bytes
-    align = {"CAF": 1, "W64": 8}.get(written.container, 2)
-    write_all(file, bytes(-data_bytes % align))
+    if written.container not in {"CAF", "W64"}:  # libsndfile takes W64's last padding for sound
+        write_all(file, bytes(data_bytes % 2))
     write_chunks([chunk for chunk in carried if chunk.offset >= data_chunk])
     return written
 
