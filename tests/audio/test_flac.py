@@ -111,6 +111,16 @@ def test_the_end_is_found_without_decoding(tmp_path: Path, num_samples: int, sub
     assert (header.sample_rate, header.num_channels) == (96000, 3)
 
 
+@pytest.mark.parametrize("num_frames", [127, 128, 129, 2047, 2048, 2049, 2100])
+def test_the_end_of_a_long_file_is_found(tmp_path: Path, num_frames: int) -> None:
+    num_samples = num_frames * 4096 - 7  # the coded number grows at 128 and at 2048 frames
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(num_samples, np.int16), 44100)
+    handle = FileHandle.open(path)
+    end = find_end(handle, parse_flac(handle))
+    assert (end.num_samples, end.is_whole) == (num_samples, True)
+
+
 def block(kind: int, content: bytes) -> bytes:
     return bytes([kind]) + len(content).to_bytes(3, "big") + content
 

@@ -191,7 +191,7 @@ def _parse_frame(head: bytes, header: FlacHeader) -> tuple[int, int] | None:
 def _coded_number(head: bytes) -> tuple[int, int] | None:
     """Return the number stored like a UTF-8 character, and its bytes."""
     lead = head[0]
-    extra = 0 if lead < 0x80 else 7 - (~lead & 0xFF).bit_length()
+    extra = 0 if lead < 0x80 else 8 - (~lead & 0xFF).bit_length()
     if extra == 0:
         return (lead, 1) if lead < 0x80 else None
     if not 1 < extra <= 7 or len(head) < extra:
