@@ -178,6 +178,30 @@ def test_a_truncated_lossy_file_is_detected(tmp_path: Path, format: str) -> None
     assert np.isfinite(audio.samples).all()
 
 
+def test_an_ogg_file_that_counts_from_elsewhere_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, noise(1, 44100).T, 44100, format="OGG")
+    content = bytearray(path.read_bytes())
+    last = content.rindex(b"OggS")
+    (length,) = struct.unpack("<q", content[last + 6 : last + 14])
+    content[last + 6 : last + 14] = struct.pack("<q", length + 1152)
+    content[last + 22 : last + 26] = bytes(4)
+    content[last + 22 : last + 26] = struct.pack("<I", ogg_checksum(bytes(content[last:])))
+    path.write_bytes(content)
+    with pytest.warns(FormatWarning, match="size repaired"):
+        audio = read_audio(path)
+    assert 44100 <= audio.num_samples < length + 1152
+
+
+def ogg_checksum(page: bytes) -> int:
+    rest = 0
+    for letter in page:
+        rest ^= letter << 24
+        for _ in range(8):
+            rest = (rest << 1 ^ (0x04C11DB7 if rest >> 31 else 0)) & 0xFFFFFFFF
+    return rest
+
+
 def test_chunks_and_facts_are_at_hand(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(wav(before=EXTRAS_BEFORE, after=EXTRAS_AFTER, riff_claim=40))

@@ -90,6 +90,12 @@ def default_format(audio: Audio) -> AudioFormat:
 
     It is the source's own. A source that was compressed with a loss is written as 32-bit float WAV,
     which holds what was decoded exactly; compressing it again would change every sample.
+
+    Example:
+        >>> import numpy as np
+        >>> mp3 = AudioFormat(container="MP3", subtype="MPEG_LAYER_III")
+        >>> default_format(Audio.from_samples(np.zeros(9), 8000, format=mp3)).subtype
+        'FLOAT'
     """
     return audio.format if is_writable(audio.format) else AudioFormat()
 
@@ -115,6 +121,11 @@ def format_for_path(path: str | Path, audio: Audio) -> AudioFormat:
 
     Raises:
         ConfigError: the ending names a lossy format, or none that is known.
+
+    Example:
+        >>> import numpy as np
+        >>> format_for_path("a.flac", Audio.from_samples(np.zeros(9), 8000)).subtype
+        'PCM_24'
     """
     own, suffix = default_format(audio), Path(path).suffix.lower()
     if suffix in LOSSY_SUFFIXES:

@@ -52,7 +52,14 @@ class Proof:
 
 
 def edited_ranges(audio: Audio) -> list[tuple[int, int]]:
-    """Return the sample ranges that patches cover, in order, merged where they touch."""
+    """Return the sample ranges that patches cover, in order, merged where they touch.
+
+    Example:
+        >>> from weft.audio.audio import Patch
+        >>> edit = [Patch(start=start, samples=np.zeros((1, 10))) for start in (40, 5, 12)]
+        >>> edited_ranges(Audio.from_samples(np.zeros(100), 8000).patched(edit))
+        [(5, 22), (40, 50)]
+    """
     merged: list[tuple[int, int]] = []
     for start, stop in sorted((patch.start, patch.stop) for patch in audio.patches):
         if start == stop:

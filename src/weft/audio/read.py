@@ -28,6 +28,8 @@ MAX_LEVEL = 1e10
 MAX_CHUNK_BYTES = 1 << 24
 """Most bytes that `FileSource.read_chunk` returns."""
 
+_MP3_SLACK = 2304
+"""Samples by which the length in an MP3 file may be wrong: two frames."""
 _SALVAGE = "copy the file again, or read what is there with salvage"
 
 
@@ -319,15 +321,10 @@ def _open_compressed(
     except AudioFormatError as error:
         codec = f"its samples are stored as {layout.codec}; " if layout is not None else ""
         raise AudioFormatError(f"{codec}{error}") from None
-    remarks = tuple[str, ...]()
-    cut_off = kind == "OGG" and not _ends_ogg(handle)
-    if decoded.num_samples < claim or cut_off:
-        what = f"truncated {format.container}: {decoded.num_samples} samples can be decoded" + (
-            f" of {claim} promised" if decoded.num_samples < claim else ", the last page is missing"
-        )
-        if not salvage:
-            raise AudioFormatError(f"{what}; {_SALVAGE}")
-        remarks = (f"{what}; these were salvaged",)
+    what, is_cut_off = _find_loss(handle, kind, format.container, claim, decoded.num_samples)
+    if is_cut_off and not salvage:
+        raise AudioFormatError(f"{what}; {_SALVAGE}")
+    remarks = (f"{what}; {'these were salvaged' if is_cut_off else 'size repaired'}",)
     return FileSource(
         path=path,
         handle=handle,
@@ -336,9 +333,29 @@ def _open_compressed(
         num_channels=channels,
         num_samples=decoded.num_samples,
         reader=decoded.reader,
-        remarks=remarks,
+        remarks=remarks if what else (),
         allow_nonfinite=allow_nonfinite,
     )
+
+
+def _find_loss(
+    handle: FileHandle, kind: str, container: str, claim: int, found: int
+) -> tuple[str, bool]:
+    """Return what is missing of a compressed file, empty if nothing is, and whether it was cut off.
+
+    The length in the last page of an OGG file counts from where the recorder began to count, and
+    that of an MP3 file may count the encoder's delay, so that a whole file can hold a little less.
+    """
+    if kind == "OGG" and not _ends_ogg(handle):
+        return (
+            f"truncated {container}: {found} samples can be decoded, the last page is missing",
+            True,
+        )
+    if found >= claim:
+        return "", False
+    if kind == "OGG" or (kind == "MP3" and claim - found <= _MP3_SLACK):
+        return f"the header promises {claim} samples a channel, {found} can be decoded", False
+    return f"truncated {container}: {found} samples of {claim} promised can be decoded", True
 
 
 def _ends_ogg(handle: FileHandle) -> bool:

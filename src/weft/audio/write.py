@@ -64,6 +64,14 @@ def write_audio(
 
     Warns:
         ClippingWarning: samples went over full scale.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> tone = Audio.from_samples(0.5 * np.sin(np.arange(800) * 0.1), 8000)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(write_audio(tone, Path(folder, "tone.flac")).proof)
+        800 samples outside the edited regions: all identical to the source rounded to PCM_24
     """
     path = Path(path)
     target = format_for_path(path, audio) if format is None else format
