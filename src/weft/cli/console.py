@@ -5,7 +5,8 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, final
+from contextvars import ContextVar
+from typing import Any, final
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,10 +22,11 @@ class _Pipe(Console):
         raise BrokenPipeError
 
 
-def make_console(file: IO[str]) -> Console:
-    """Return a console on a stream; wide where no terminal limits it."""
-    width = None if file.isatty() else _WIDTH_OF_FILES
-    return _Pipe(file=file, width=width, highlight=False, soft_wrap=True)
+def make_console(*, is_error: bool) -> Console:
+    """Return a console on stderr or stdout; wide where no terminal limits it."""
+    stream = sys.stderr if is_error else sys.stdout
+    width = None if stream.isatty() else _WIDTH_OF_FILES
+    return _Pipe(stderr=is_error, width=width, highlight=False, soft_wrap=True)
 
 
 @final
@@ -39,8 +41,8 @@ class Screen:
         self.is_quiet = is_quiet
         self.warnings: list[str] = []
         """What was warned of so far, in order."""
-        self.out = make_console(sys.stdout)
-        self.err = make_console(sys.stderr)
+        self.out = make_console(is_error=False)
+        self.err = make_console(is_error=True)
 
     def say(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result."""
@@ -112,6 +114,24 @@ class Screen:
             yield show
 
 
+_CURRENT: ContextVar[Screen] = ContextVar("screen")
+
+
+@contextmanager
+def use_screen(screen: Screen) -> Iterator[None]:
+    """Make a screen the one that commands print on."""
+    token = _CURRENT.set(screen)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_screen() -> Screen:
+    """Return the screen that this command prints on; a plain one if none was set."""
+    return _CURRENT.get(None) or Screen()
+
+
 def to_json(value: Mapping[str, Any]) -> str:
     """Return JSON that every reader accepts: no NaN, keys in the order given."""
     return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False)
@@ -142,7 +162,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def bytes_text(num_bytes: float) -> str:
+def bytes_text(num_bytes: int) -> str:
     """Return a size as people read it.
 
     Example:
@@ -153,7 +173,7 @@ def bytes_text(num_bytes: float) -> str:
         if num_bytes >= size:
             value = num_bytes / size
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{num_bytes:.0f} bytes"
+    return f"{num_bytes} bytes"
 
 
 def length_text(num_samples: int, sample_rate: int) -> str:

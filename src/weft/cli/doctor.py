@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli.console import Screen, bytes_text
+from weft.cli.console import Screen, bytes_text, current_screen
 from weft.errors import WeftError
 from weft.version import __version__
 
@@ -29,14 +29,13 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check versions, optional parts, memory, disk, and fill a gap as a test.
 
     Ends with status 5 if something that Weft needs does not work.
     """
-    screen: Screen = context.obj
+    screen = current_screen()
     packages = {name: _version(name) for name in (*CORE, *OPTIONAL)}
     facts: dict[str, Any] = {
         "weft": __version__,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.console import Screen, bytes_text, length_text, plural
+from weft.cli.console import Screen, bytes_text, current_screen, length_text, plural
 
 if TYPE_CHECKING:
     from weft.cli.job import Job, Outcome, Request
@@ -21,7 +21,6 @@ def register(app: typer.Typer) -> None:
 
 
 def inpaint(
-    context: typer.Context,
     input: Annotated[Path, typer.Argument(metavar="IN", help="The recording.")],
     output: Annotated[
         Path | None,
@@ -90,7 +89,7 @@ def inpaint(
     from weft.cli.job import Request, prepare
     from weft.receipt import Settings
 
-    screen: Screen = context.obj
+    screen = current_screen()
     request = Request(
         input=input,
         output=output,

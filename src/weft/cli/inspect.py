@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.console import Screen, bytes_text, length_text, plural
+from weft.cli.console import Screen, bytes_text, current_screen, length_text, plural
 
 if TYPE_CHECKING:
     from weft.audio.audio import Audio
@@ -21,7 +21,6 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    context: typer.Context,
     input: Annotated[Path, typer.Argument(metavar="IN", help="The recording.")],
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Read what is left of a file that was cut off.")
@@ -35,7 +34,7 @@ def inspect(
     from weft.audio.read import read_audio
     from weft.cli.survey import survey
 
-    screen: Screen = context.obj
+    screen = current_screen()
     audio = read_audio(input, salvage=salvage, allow_nonfinite=True)
     with screen.progress("reading", audio.num_samples) as on_progress:
         found = survey(audio, on_progress=on_progress)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli.console import Screen
+from weft.cli.console import Screen, use_screen
 from weft.errors import WeftError, WeftWarning
 from weft.version import __version__
 
@@ -59,10 +59,11 @@ def make_app() -> typer.Typer:
     return app
 
 
-def _print_version(is_wanted: bool) -> None:
+def _print_version(is_wanted: bool) -> bool:
     if is_wanted:
         print(f"weft {__version__}")
         raise typer.Exit
+    return is_wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,9 +93,8 @@ def _run(arguments: Sequence[str], screen: Screen, *, is_debug: bool) -> int:
         warnings.simplefilter("always", WeftWarning)
         _show_warnings(screen, is_debug=is_debug)
         try:
-            result = make_app()(
-                args=list(arguments), prog_name="weft", standalone_mode=False, obj=screen
-            )
+            with use_screen(screen):
+                result = make_app()(args=list(arguments), prog_name="weft", standalone_mode=False)
             return result if isinstance(result, int) else 0
         except BrokenPipeError:
             raise

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.console import Screen
+from weft.cli.console import current_screen
 
 
 def register(app: typer.Typer) -> None:
@@ -16,13 +16,12 @@ def register(app: typer.Typer) -> None:
 
 
 def list_models(
-    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List all models, the default first."""
     from weft import zoo
 
-    screen: Screen = context.obj
+    screen = current_screen()
     cards = [zoo.describe(name) for name in zoo.names()]
     screen.table(("model", "good for"), [(card.name, card.good_for) for card in cards])
     screen.say()
@@ -33,14 +32,13 @@ def list_models(
 
 
 def show_model(
-    context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name from 'weft models list'.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say how a model works, when to use it, and where it comes from."""
     from weft import zoo
 
-    screen: Screen = context.obj
+    screen = current_screen()
     card = zoo.describe(name)
     screen.say(card.name, style="bold")
     screen.say(f"how it works: {card.summary}")

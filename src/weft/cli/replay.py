@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli.console import Screen, plural
+from weft.cli.console import Screen, current_screen, plural
 from weft.errors import WeftError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    context: typer.Context,
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="What --receipt wrote.")],
     input: Annotated[
         Path | None, typer.Option(help="The recording, if it is not where it was.")
@@ -47,7 +46,7 @@ def replay(
     """
     from weft.receipt import read_receipt
 
-    screen: Screen = context.obj
+    screen = current_screen()
     known = read_receipt(receipt)
     path = _find_input(known, receipt, input)
     if output is not None:

@@ -123,7 +123,7 @@ def survey(audio: Audio, *, on_progress: Progress | None = None) -> Survey:
         energy += (samples**2).sum(axis=1)
         num_over += int((magnitude > 1).sum())
         for finder, channel in zip(clipped, magnitude, strict=True):
-            finder.feed(start, channel >= top)
+            finder.feed(start, (channel >= top) & (channel <= 1 + 1e-6))
         silent.feed(start, (magnitude == 0).all(axis=0) & is_number.all(axis=0))
         if samples.shape[1] >= _N_FFT or num_frames == 0:
             frames = np.abs(stft(samples, n_fft=_N_FFT, hop_length=_N_FFT, center=False)) ** 2
@@ -183,5 +183,8 @@ def _step(audio: Audio) -> float:
 
 
 def _full_scale(audio: Audio) -> float:
-    """Return the magnitude from which on a sample may have been clipped."""
-    return 1.0 - _step(audio)
+    """Return the magnitude from which on a sample may have been clipped.
+
+    Floats go beyond full scale, so that only those at full scale exactly count.
+    """
+    return 1.0 - (_step(audio) or 1e-6)
