@@ -11,12 +11,14 @@ from weft.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from weft import canvas as canvas
+    from weft import zoo as zoo
     from weft.api import inpaint as inpaint
     from weft.api import read as read
     from weft.audio.audio import Audio as Audio
     from weft.model import FillResult as FillResult
     from weft.zoo import load as load
 
+_MODULES = {"canvas", "zoo"}
 _HOMES = {
     "Audio": "weft.audio.audio",
     "FillResult": "weft.model",
@@ -24,12 +26,12 @@ _HOMES = {
     "load": "weft.zoo",
     "read": "weft.api",
 }
-__all__ = ["Audio", "FillResult", "__version__", "canvas", "inpaint", "load", "read"]
+__all__ = ["Audio", "FillResult", "__version__", "canvas", "inpaint", "load", "read", "zoo"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "canvas":
-        return import_module("weft.canvas")
+    if name in _MODULES:
+        return import_module(f"weft.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'weft' has no attribute {name!r}")
