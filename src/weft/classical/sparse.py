@@ -251,9 +251,13 @@ def learn_rotations(spectra: Complex[np.ndarray, "f t"], num_layers: int) -> "cs
         diagonal[first] = diagonal[first + 1] = cosine
         above = np.zeros(num_bins - 1, dtype=np.complex128)
         above[first] = sine
-        rotation = sparse.diags_array(
-            [-np.conj(above), diagonal, above], offsets=[-1, 0, 1], format="csr"
+        values = np.concatenate((-np.conj(above), diagonal, above))
+        bins = np.arange(num_bins)
+        places = (
+            np.concatenate((bins[1:], bins, bins[:-1])),
+            np.concatenate((bins[:-1], bins, bins[1:])),
         )
+        rotation = sparse.csr_array((values, places), shape=(num_bins, num_bins))
         matrix = rotation @ matrix
     return matrix.tocsr()
 
