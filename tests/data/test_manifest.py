@@ -158,7 +158,7 @@ def test_opening_resamples_mixes_and_keeps_the_level(tmp_path):
     (entry,) = read_manifest(tmp_path).entries
     audio = open_entry(entry, sample_rate=16000, is_mono=True)
     assert (audio.sample_rate, audio.num_channels, audio.num_samples) == (16000, 1, 4000)
-    assert np.abs(audio.samples).max() == pytest.approx(0.5, rel=0.02)
+    assert np.abs(audio.samples[:, 500:-500]).max() == pytest.approx(0.5, rel=0.01)
     assert open_entry(entry).sample_rate == 8000
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli.console import Screen, plural
+from weft.cli.console import current_screen, plural
 from weft.errors import ConfigError
 
 
@@ -25,7 +25,6 @@ _ROOT = typer.Option(help="Folder of the corpora; else the variable WEFT_DATA.")
 
 
 def list_corpora(
-    context: typer.Context,
     corpora: Annotated[list[str], _DATA],
     root: Annotated[Path | None, _ROOT] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -36,7 +35,7 @@ def list_corpora(
     from weft.data.corpora import find_corpus
     from weft.data.manifest import check_files
 
-    screen: Screen = context.obj
+    screen = current_screen()
     found: list[dict[str, Any]] = []
     for name in corpora:
         manifest = find_corpus(name, root=root)
@@ -69,7 +68,6 @@ def list_corpora(
 
 
 def show_attribution(
-    context: typer.Context,
     corpora: Annotated[list[str], _DATA],
     root: Annotated[Path | None, _ROOT] = None,
 ) -> None:
@@ -77,12 +75,11 @@ def show_attribution(
     from weft.data.corpora import find_corpus
     from weft.data.manifest import attribution
 
-    screen: Screen = context.obj
+    screen = current_screen()
     screen.say(attribution(find_corpus(name, root=root) for name in corpora).rstrip("\n"))
 
 
 def render_piano(
-    context: typer.Context,
     midi: Annotated[Path, typer.Option(help="Folder of MIDI performances.")],
     samples: Annotated[Path, typer.Option(help="Folder of piano notes, named 060_C4_v12.ogg.")],
     out: Annotated[Path, typer.Option(help="Folder of the corpus to make.")],
@@ -106,7 +103,7 @@ def render_piano(
 
     from weft.data.rendering import RenderConfig, render_folder
 
-    screen: Screen = context.obj
+    screen = current_screen()
     if bits not in (16, 24) or container not in ("flac", "wav"):
         raise ConfigError(
             f"--bits must be 16 or 24 and --format flac or wav, got {bits} and {container!r}"

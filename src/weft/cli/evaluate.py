@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli.console import Screen
+from weft.cli.console import current_screen
 from weft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def _group() -> None:
 
 
 def gaps(
-    context: typer.Context,
     model: Annotated[
         list[str],
         typer.Option(metavar="NAME[,NAME]", help="Models, see 'weft models list'. Repeatable."),
@@ -113,7 +112,6 @@ def gaps(
     if resume and output is None:
         raise ConfigError("--resume needs the --output that the journal stands beside")
     _run(
-        context.obj,
         config,
         data=tuple(data),
         root=root,
@@ -126,7 +124,6 @@ def gaps(
 
 
 def _run(
-    screen: Screen,
     config: "GapsConfig",
     *,
     data: tuple[str, ...],
@@ -146,6 +143,7 @@ def _run(
     from weft.evaluate.output import check_outputs, journal_path, write_text
     from weft.evaluate.report import headline, summarise, to_markdown
 
+    screen = current_screen()
     output, markdown = outputs
     check_outputs(output, markdown, overwrite=overwrite, is_resumed=is_resumed)
     corpora = [find_corpus(name, root=root) for name in _split_data(data)]

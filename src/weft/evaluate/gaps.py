@@ -73,7 +73,7 @@ class GapsConfig:
             raise ConfigError(f"excerpt_s must be in [1, 60] s, got {self.excerpt_s}")
         if max(self.gap_ms) / 1000 > self.excerpt_s / 2:
             raise ConfigError(
-                f"gaps of {max(self.gap_ms):g} ms need an excerpt of at least twice their length, "
+                f"gap_ms {max(self.gap_ms):g} needs an excerpt of at least twice its length, "
                 f"got excerpt_s {self.excerpt_s:g}"
             )
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from weft import zoo
 from weft.audio.audio import Audio
@@ -26,6 +26,7 @@ class Filled:
     """What the model warned of."""
 
 
+@runtime_checkable
 class FillFn(Protocol):
     """Fills the gaps of a recording (interface)."""
 

@@ -1,0 +1,115 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from weft.cli.main import main
+from weft.evaluate.cost import measure
+
+
+@pytest.fixture
+def folder(tmp_path):
+    recordings = tmp_path / "noises"
+    recordings.mkdir()
+    for i in range(2):
+        samples = 0.1 * np.random.default_rng(i).standard_normal(4 * 8000)
+        soundfile.write(recordings / f"{i}.wav", samples, 8000)
+    return recordings
+
+
+def gaps(folder, *options):
+    base = ("--model", "crossfade", "--data", str(folder), "--rate", "8000", "--gap-ms", "20")
+    return main(["evaluate", "gaps", *base, *options])
+
+
+def test_results_journal_and_markdown_are_written(folder, tmp_path, capsys):
+    out, md = tmp_path / "r.json", tmp_path / "r.md"
+    assert gaps(folder, "-o", str(out), "--markdown", str(md), "--versus", "silence") == 0
+    result = json.loads(out.read_text())
+    assert result["schema"] == "weft.evaluate.gaps/1"
+    assert [row["row"] for row in result["rows"]] == ["original", "silence", "crossfade"]
+    assert result["num_changed_outside"] == 0
+    assert (tmp_path / "r.journal.jsonl").is_file()
+    assert md.read_text().startswith("# Filled gaps")
+    assert "crossfade" in capsys.readouterr().out
+
+
+def test_json_on_stdout_is_one_object(folder, capsys):
+    assert gaps(folder, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rows"]
+
+
+def test_an_output_that_exists_is_kept_unless_told(folder, tmp_path):
+    out = tmp_path / "r.json"
+    out.write_text("mine")
+    assert gaps(folder, "-o", str(out)) == 4
+    assert out.read_text() == "mine"
+    assert not (tmp_path / "r.journal.jsonl").exists()
+    assert gaps(folder, "-o", str(out), "--overwrite") == 0
+    assert gaps(folder, "-o", str(out), "--resume") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (("--gap-ms", "x"), 2),
+        (("--model", "nosuch"), 5),
+        (("--model", "lpc,"), 2),
+        (("--data", "/no/such/folder"), 2),
+        (("--versus", "lpc"), 2),
+        (("--resume",), 2),
+        (("-o", "/no/such/folder/r.json"), 4),
+        (("--jobs", "0"), 2),
+    ],
+)
+def test_what_cannot_be_done_has_its_exit_status_and_no_traceback(folder, options, status, capsys):
+    assert gaps(folder, *options) == status
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_corpora_are_listed(folder, capsys):
+    assert main(["data", "list", str(folder), "--json"]) == 0
+    (corpus,) = json.loads(capsys.readouterr().out)["corpora"]
+    assert (corpus["name"], corpus["num_files"]) == ("noises", 2)
+
+
+def test_credits_are_printed(folder, capsys):
+    (folder / "manifest.csv").write_text("file,author,title,licence\n0.wav,Ann,Song,CC-BY-4.0\n")
+    assert main(["data", "attribution", str(folder)]) == 0
+    assert "Song by Ann, CC-BY-4.0" in capsys.readouterr().out
+
+
+def test_rendering_without_its_folders_is_a_usage_error(tmp_path, capsys):
+    folders = ("--midi", str(tmp_path / "m"), "--samples", str(tmp_path), "--out")
+    status = main(["data", "render-piano", *folders, str(tmp_path / "out")])
+    assert status == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_verbs_import_no_numerical_package():
+    code = (
+        "import sys, typer; from weft.cli import data, evaluate; app = typer.Typer();"
+        "data.register(app); evaluate.register(app);"
+        "print([m for m in ('numpy', 'scipy', 'torch', 'soundfile') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_cost_counts_processor_time_and_memory():
+    def work():
+        block = np.ones(25_000_000)
+        return float(sum(np.sqrt(block).sum() for _ in range(3)))
+
+    _, idle = measure(lambda: None)
+    result, cost = measure(work)
+    assert result == 75_000_000
+    assert cost.cpu_s > idle.cpu_s
+    assert cost.peak_mb > idle.peak_mb + 150 or not cost.is_peak_own
+    _, after = measure(lambda: None)
+    assert after.peak_mb < cost.peak_mb - 150 or not cost.is_peak_own
