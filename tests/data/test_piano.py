@@ -4,7 +4,7 @@ import soundfile
 
 from weft.data import rendering
 from weft.data.manifest import read_manifest, write_manifest
-from weft.data.piano import Instrument, Note, peak_gain, read_midi, render
+from weft.data.piano import Instrument, Note, peak_gain, read_midi, render, without_lead
 from weft.data.rendering import RenderConfig, render_folder
 from weft.errors import AudioFormatError, ConfigError, MissingDependencyError
 
@@ -199,6 +199,13 @@ def test_notes_add(samples):
     for part in apart:
         total[: len(part)] += part
     np.testing.assert_allclose(both, total, atol=1e-6)
+
+
+def test_silence_before_the_first_note_is_cut_to_half_a_second():
+    late = [note(start_s=180.0, stop_s=181.0), note(start_s=182.0, stop_s=183.0)]
+    assert [(n.start_s, n.stop_s) for n in without_lead(late)] == [(0.5, 1.5), (2.5, 3.5)]
+    early = (note(start_s=0.2),)
+    assert without_lead(early) == early
 
 
 def test_a_folder_without_notes_is_refused(tmp_path):

@@ -10,7 +10,7 @@ is up, or when the key is struck again; the highest keys have none.
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -189,6 +189,17 @@ class _Strings:
         if pitch in self._struck:
             start_s, velocity = self._struck.pop(pitch)
             self._notes.append(Note(start_s=start_s, stop_s=time_s, pitch=pitch, velocity=velocity))
+
+
+def without_lead(notes: Sequence[Note], *, lead_s: float = 0.5) -> tuple[Note, ...]:
+    """Move notes so that the first is struck after ``lead_s``, or as it is if that is sooner.
+
+    Movements cut out of longer performances may begin with minutes of silence.
+    """
+    shift = max(0.0, min((note.start_s for note in notes), default=0.0) - lead_s)
+    return tuple(
+        replace(note, start_s=note.start_s - shift, stop_s=note.stop_s - shift) for note in notes
+    )
 
 
 def render(notes: Sequence[Note], instrument: Instrument) -> Float[np.ndarray, "n 2"]:

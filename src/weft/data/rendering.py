@@ -22,14 +22,14 @@ from weft.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from weft.data.piano import Instrument, peak_gain, read_midi, render
+from weft.data.piano import Instrument, peak_gain, read_midi, render, without_lead
 from weft.errors import ConfigError, OutputError
 
 MIDI_SUFFIXES = frozenset({".mid", ".midi"})
 SAMPLE_RATE = 44100
 """Of what is rendered, in Hz."""
 
-_VERSION = 1  # part of every work's key: raise it when the sound of the renderer changes
+_VERSION = 2  # part of every work's key: raise it when the sound of the renderer changes
 _BLOCK_SAMPLES = 1 << 18
 
 
@@ -81,7 +81,8 @@ def render_folder(
 
     The manifest is rewritten after every work, so a killed run loses the work in hand; works whose
     MIDI file, samples and settings are unchanged are skipped. Works of other splits rendered into
-    the same folder before stay in the manifest. The same input gives the same files.
+    the same folder before stay in the manifest. Silence before the first note is cut to half a
+    second, and a work ends with its last note. The same input gives the same files.
 
     Args:
         midi: folder of MIDI files, with or without a manifest.
@@ -175,7 +176,7 @@ def _render_work(job: _Job) -> dict[str, object]:
     global _instrument
     if _instrument is None or _instrument[0] != job.samples:
         _instrument = (job.samples, Instrument(job.samples, sample_rate=SAMPLE_RATE))
-    mix = render(read_midi(job.entry.path), _instrument[1])
+    mix = render(without_lead(read_midi(job.entry.path)), _instrument[1])
     mix *= peak_gain(mix, job.config.peak_db)
     _write(job.out / job.file, mix, job.config)
     entry = job.entry
