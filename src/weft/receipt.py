@@ -237,6 +237,7 @@ def _parse(content: Mapping[str, Any]) -> Receipt:
         if not (type(value) is kind or (kind is float and type(value) is int)):
             raise ConfigError(f"{name} must be of type {kind.__name__}, got {value!r}")
         given[name] = kind(value)
+    settings = Settings(**given)
     names = ("start", "stop", "low_hz", "high_hz", "label")
     gaps = tuple(
         Region(**{name: gap[name] for name in names if name in gap}) for gap in content["gaps"]
@@ -244,7 +245,7 @@ def _parse(content: Mapping[str, Any]) -> Receipt:
     return Receipt(
         input_path=str(content["input"]["path"]),
         input_sha256=str(content["input"]["sha256"]),
-        settings=Settings(**given),
+        settings=settings,
         gaps=gaps,
         outputs=tuple((str(out["path"]), str(out["sha256"])) for out in content["outputs"]),
         versions={str(k): str(v) for k, v in content["versions"].items()},

@@ -47,7 +47,7 @@ class Screen:
     def say(self, text: str = "", *, style: str | None = None) -> None:
         """Print a line of the result."""
         if not self.is_json and not self.is_quiet:
-            self.out.print(escape(text), style=style)
+            self.out.print(escape(_printable(text)), style=style)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table of the result; columns whose heading begins with > are right-aligned."""
@@ -63,14 +63,14 @@ class Screen:
                 heading.removeprefix(">"), justify=justify, no_wrap=not is_last, overflow="fold"
             )
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(_printable(cell)) for cell in row))
         self.out.print(table)
 
     def warn(self, text: str) -> None:
         """Print a warning on stderr, and keep it."""
         self.warnings.append(text)
         if not self.is_quiet:
-            self.err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+            self.err.print(f"[yellow]warning:[/yellow] {escape(_printable(text))}")
 
     def emit(self, result: Mapping[str, Any]) -> None:
         """Print the one JSON object, where JSON was asked for."""
@@ -83,7 +83,7 @@ class Screen:
             error = {"kind": kind, "message": message, "exit_status": exit_status}
             print(to_json({"error": error}), file=sys.stdout)
         else:
-            self.err.print(f"[bold red]error:[/bold red] {escape(message)}")
+            self.err.print(f"[bold red]error:[/bold red] {escape(_printable(message))}")
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int, int], None] | None]:
@@ -134,7 +134,13 @@ def current_screen() -> Screen:
 
 def to_json(value: Mapping[str, Any]) -> str:
     """Return JSON that every reader accepts: no NaN, keys in the order given."""
-    return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False)
+    return json.dumps(_plain(value), indent=2, allow_nan=False)
+
+
+def _printable(text: str) -> str:
+    """Return a text that both streams can show; what they cannot is written as an escape."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _plain(value: Any) -> Any:

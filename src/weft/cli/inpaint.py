@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.audio.handle import shown
 from weft.cli.console import Screen, bytes_text, current_screen, length_text, plural
 
 if TYPE_CHECKING:
@@ -147,7 +148,6 @@ def run(job: "Job", screen: Screen) -> None:
     """Do the work, show it, and print the result."""
     from weft.cli.job import execute, input_digest, write_receipt, write_report
 
-    _say_head(job, screen)
     digest = input_digest(job)
     with screen.progress("filling", len(job.regions)) as on_progress:
         outcome = execute(job, on_progress=on_progress)
@@ -155,6 +155,7 @@ def run(job: "Job", screen: Screen) -> None:
         screen.warn(note)
     report_path = write_report(job, outcome)
     receipt_path = write_receipt(job, outcome, digest, screen.warnings)
+    _say_head(job, screen)
     _say_gaps(job, outcome, screen)
     _say_files(job, outcome, [path for path in (report_path, receipt_path) if path], screen)
     screen.emit(
@@ -208,19 +209,21 @@ def _say_head(job: "Job", screen: Screen) -> None:
     audio = job.audio
     unknown = sum(region.num_samples for region in job.regions)
     screen.say(
-        f"{job.request.input.name}: {format_text(job)}, "
-        f"{length_text(audio.num_samples, audio.sample_rate)}; "
-        f"{plural(len(job.regions), 'gap')}, {length_text(unknown, audio.sample_rate)} in all",
+        f"{head_text(job)}, {length_text(unknown, audio.sample_rate)} in all",
         style="bold",
     )
 
 
-def format_text(job: "Job") -> str:
-    """Return the recording's format in words."""
+def head_text(job: "Job") -> str:
+    """Return what is to be filled, in words."""
     audio = job.audio
     channels = {1: "mono", 2: "stereo"}.get(audio.num_channels, f"{audio.num_channels} channels")
     format = audio.format
-    return f"{format.container} {format.subtype}, {audio.sample_rate} Hz, {channels}"
+    return (
+        f"{shown(job.request.input.name)}: {format.container} {format.subtype}, "
+        f"{audio.sample_rate} Hz, {channels}, "
+        f"{length_text(audio.num_samples, audio.sample_rate)}; {plural(len(job.regions), 'gap')}"
+    )
 
 
 def _say_gaps(job: "Job", outcome: "Outcome", screen: Screen) -> None:
@@ -275,17 +278,15 @@ def _how(details: Any) -> str:
 
 def _say_files(job: "Job", outcome: "Outcome", others: list[Path], screen: Screen) -> None:
     """Print what was written, the proof and the time."""
-    format = outcome.format
+    format = f"{outcome.format.container} {outcome.format.subtype}"
     for path in outcome.paths[:MAX_ROWS]:
-        screen.say(
-            f"wrote {path} ({format.container} {format.subtype}, {bytes_text(path.stat().st_size)})"
-        )
+        screen.say(f"wrote {shown(path)} ({format}, {bytes_text(path.stat().st_size)})")
     if len(outcome.paths) > MAX_ROWS:
         screen.say(f"… and {plural(len(outcome.paths) - MAX_ROWS, 'more file')}")
     if not outcome.paths:
         screen.say("wrote nothing: every gap was left alone")
     for path in others:
-        screen.say(f"wrote {path} ({bytes_text(path.stat().st_size)})")
+        screen.say(f"wrote {shown(path)} ({bytes_text(path.stat().st_size)})")
     style = "green" if outcome.proof.is_identical else "bold red"
     screen.say(f"proof: {outcome.proof}", style=style)
     if outcome.num_clipped:

@@ -90,6 +90,7 @@ def _chunks(audio: "Audio") -> list[tuple[str, int]]:
 
 def _show(screen: Screen, path: Path, audio: "Audio", found: "Survey") -> None:
     """Print the facts as a table."""
+    from weft.audio.handle import shown
     from weft.canvas.regions import read_cue_points
     from weft.canvas.timecode import format_time
 
@@ -97,7 +98,7 @@ def _show(screen: Screen, path: Path, audio: "Audio", found: "Survey") -> None:
     endian = "" if format.endian == "FILE" else f", {format.endian.lower()}-endian"
     lossy = ", lossy" if format.is_lossy else ""
     rows = [
-        ("file", f"{path} ({bytes_text(path.stat().st_size)})"),
+        ("file", f"{shown(path)} ({bytes_text(path.stat().st_size)})"),
         ("format", f"{format.container} {format.subtype}{endian}{lossy}"),
         ("rate", f"{rate:,} Hz"),
         ("channels", f"{audio.num_channels}"),
@@ -108,8 +109,8 @@ def _show(screen: Screen, path: Path, audio: "Audio", found: "Survey") -> None:
     ]
     chunks = _chunks(audio)
     if chunks:
-        shown = ", ".join(f"{name.strip()} {bytes_text(size)}" for name, size in chunks[:MAX_SHOWN])
-        rows.append(("chunks", shown + (" …" if len(chunks) > MAX_SHOWN else "")))
+        names = ", ".join(f"{name.strip()} {bytes_text(size)}" for name, size in chunks[:MAX_SHOWN])
+        rows.append(("chunks", names + (" …" if len(chunks) > MAX_SHOWN else "")))
     for point in read_cue_points(audio)[:MAX_SHOWN]:
         length = f", {length_text(point.num_samples, rate)}" if point.num_samples else ""
         rows.append(("marker", f"{format_time(point.start, rate)}{length} {point.label}".rstrip()))

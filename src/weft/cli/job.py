@@ -9,6 +9,7 @@ from typing import final
 from weft import api
 from weft.audio.audio import Audio, AudioFormat
 from weft.audio.formats import default_format, default_suffix, format_for_path
+from weft.audio.handle import shown
 from weft.audio.proof import Proof
 from weft.audio.publish import check_output, publish
 from weft.audio.read import read_audio
@@ -97,7 +98,7 @@ def find_regions(request: Request, audio: Audio) -> tuple[Region, ...]:
     """Return all regions that options, a label file and the recording's own markers name."""
     rate, length = audio.sample_rate, audio.num_samples
     if length == 0:
-        raise RegionError(f"{request.input}: it holds no samples, there is nothing to fill")
+        raise RegionError(f"{shown(request.input)}: it holds no samples, there is nothing to fill")
     found = list(
         resolve_regions(request.gaps, sample_rate=rate, num_samples=length, clamp=request.clamp)
     )
@@ -161,7 +162,9 @@ def _base_name(request: Request, audio: Audio) -> Path:
     if fill_only:
         suffix = ".wav"
         if wanted is not None and wanted.suffix.lower() != ".wav" and not wanted.is_dir():
-            raise ConfigError(f"{wanted}: fills are written as WAV; let the name end in .wav")
+            raise ConfigError(
+                f"{shown(wanted)}: fills are written as WAV; let the name end in .wav"
+            )
     elif source.suffix and default_format(audio) == audio.format:
         suffix = source.suffix
     else:
@@ -184,11 +187,11 @@ def _check_output(path: Path, taken: Sequence[Path], *, overwrite: bool) -> None
             this run has its name.
     """
     if path.resolve() in taken:
-        raise OutputError(f"{path}: another file of this run has that name; choose another")
+        raise OutputError(f"{shown(path)}: another file of this run has that name; choose another")
     if path.is_file() and not overwrite:
         raise OutputError(
-            f"{path}: it exists already and was left as it is; name another file with -o, or "
-            "allow it with --overwrite"
+            f"{shown(path)}: it exists already and was left as it is; name another file with -o, "
+            "or allow it with --overwrite"
         )
     check_output(path, overwrite=overwrite)
 
@@ -300,7 +303,7 @@ def write_report(job: Job, outcome: Outcome) -> Path | None:
         return None
     from weft.plots import draw_report
 
-    data = draw_report(outcome.result, title=job.request.input.name)
+    data = draw_report(outcome.result, title=shown(job.request.input.name))
     with publish(job.request.report, overwrite=job.request.overwrite) as temporary:
         temporary.write_bytes(data)
     return job.request.report

@@ -10,7 +10,6 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -54,8 +53,7 @@ def make_app() -> typer.Typer:
         pass
 
     for verb in VERBS:
-        if find_spec(f"weft.cli.{verb}") is not None:
-            import_module(f"weft.cli.{verb}").register(app)
+        import_module(f"weft.cli.{verb}").register(app)
     return app
 
 

@@ -10,11 +10,12 @@ from typing import Any, final
 import numpy as np
 
 from weft import zoo
+from weft.audio.handle import shown
 from weft.canvas.canvas import Region
 from weft.canvas.timecode import format_time
 from weft.canvas.windows import BATCH_SAMPLES, context_samples, read_window, split_gap
 from weft.cli.console import Screen, bytes_text, length_text, plural
-from weft.cli.inpaint import MAX_ROWS, format_text, job_facts
+from weft.cli.inpaint import MAX_ROWS, head_text, job_facts
 from weft.cli.job import Job
 from weft.model import Model
 from weft.receipt import region_facts
@@ -132,12 +133,8 @@ def _peak_bytes() -> int:
 def show_plan(job: Job, screen: Screen) -> None:
     """Print the plan of a job; writes nothing."""
     plan = make_plan(job)
-    rate, audio = job.audio.sample_rate, job.audio
-    screen.say(
-        f"{job.request.input.name}: {format_text(job)}, {length_text(audio.num_samples, rate)}; "
-        f"{plural(len(job.regions), 'gap')}",
-        style="bold",
-    )
+    rate = job.audio.sample_rate
+    screen.say(head_text(job), style="bold")
     rows = [
         (
             f"{format_time(gap.start, rate)} to {format_time(gap.stop, rate)}",
@@ -153,7 +150,7 @@ def show_plan(job: Job, screen: Screen) -> None:
         screen.say(f"… and {plural(len(job.regions) - MAX_ROWS, 'more gap')}")
     free = shutil.disk_usage(job.outputs[0].parent).free
     for path in job.all_outputs[:MAX_ROWS]:
-        screen.say(f"would write {path}" + (" (replacing it)" if path.exists() else ""))
+        screen.say(f"would write {shown(path)}" + (" (replacing it)" if path.exists() else ""))
     if len(job.all_outputs) > MAX_ROWS:
         screen.say(f"… and {plural(len(job.all_outputs) - MAX_ROWS, 'more file')}")
     screen.say(

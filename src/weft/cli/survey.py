@@ -18,8 +18,8 @@ MIN_SILENT_MS = 5.0
 """Shortest stretch of zeros in all channels that counts as digital silence."""
 FULL_SCALE_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _N_FFT = 4096
-_FLOOR_DB = -120.0
-"""Below this total level a band counts as empty in formats without a step."""
+_FLOOR_DB = -100.0
+"""So far below the loudest band another counts as empty: leakage of the window reaches there."""
 
 
 @final
@@ -153,7 +153,7 @@ def bandwidth(power: Float[np.ndarray, " f"], sample_rate: int, step: float) -> 
     """Return where the content of a recording ends, in Hz; None if it has none.
 
     It is the highest frequency whose level, smoothed over 100 Hz, stands 6 dB over the noise of the
-    format's own steps, or over -120 dB below the loudest band where that is more.
+    format's own steps, or over 100 dB below the loudest band, whichever is more.
 
     Args:
         power: mean of squared magnitudes of a Hann-windowed Fourier transform, not normalised.
