@@ -18,7 +18,7 @@ from weft.card import ModelCard
 from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
 from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError, WeftWarning
 from weft.rng import Rng
-from weft.takes import score_take
+from weft.takes import SIDE_MS, score_take
 
 Progress = Callable[[int, int], None]
 """Called with (gaps done, gaps in all)."""
@@ -35,8 +35,6 @@ class GapTake:
     """Which model made it."""
     confidence: float
     """How sure the model is, in [0, 1]."""
-    score: float
-    """How well it belongs, in dB, <= 0; see `weft.takes`."""
     details: Mapping[str, float | str]
     """Facts the model tells."""
 
@@ -75,12 +73,20 @@ class FillResult:
 
     @cached_property
     def scores(self) -> tuple[float, ...]:
-        """Mean score of the gaps of each take, in dB, <= 0."""
-        filled = [gap.takes for gap in self.gaps if not gap.is_left_alone]
+        """How well each take belongs, in dB, <= 0: mean of its gaps; see `weft.takes`.
+
+        Measured at the seams and sides only; models rank by more than that.
+        """
+        filled = [gap for gap in self.gaps if not gap.is_left_alone]
         return tuple(
-            float(np.mean([takes[min(i, len(takes) - 1)].score for takes in filled] or [0.0]))
-            for i in range(len(self.takes))
+            float(np.mean([self._score(take, gap.region) for gap in filled] or [0.0]))
+            for take in self.takes
         )
+
+    def _score(self, take: Audio, region: Region) -> float:
+        side = round(SIDE_MS * take.sample_rate / 1000)
+        window = read_window(take, region, [], side)
+        return score_take(window, take.read(region.start, region.stop)).total
 
     @cached_property
     def proof(self) -> Proof:
@@ -188,8 +194,8 @@ class Model:
         proposals = self.filler.fill(windows, num_takes=settings.takes, rng=settings.rng)
         for gap, window, fills in zip(whole, windows, proposals, strict=True):
             original = recording.read(gap.start, gap.stop)
-            takes = [_finish(window, fill, original, gap, settings.fade_ms) for fill in fills]
-            yield gap, tuple(sorted(takes, key=lambda take: take.score, reverse=True))
+            chosen = fills[: settings.takes]
+            yield gap, tuple(_finish(window, fill, original, gap, settings) for fill in chosen)
         for gap in batch:
             pieces = split_gap(gap, limit)
             if len(pieces) > 1:
@@ -220,14 +226,13 @@ class Model:
                 fill = self.filler.fill([window], num_takes=settings.takes, rng=rng)[0]
                 original = recording.read(piece.start, piece.stop)
                 chosen = fill[min(i, len(fill) - 1)]
-                parts.append(_finish(window, chosen, original, piece, settings.fade_ms))
+                parts.append(_finish(window, chosen, original, piece, settings))
                 filled = filled.patched([Patch(start=piece.start, samples=parts[-1].samples)])
             takes.append(
                 GapTake(
                     samples=np.concatenate([part.samples for part in parts], axis=1),
                     model=parts[0].model,
                     confidence=min(part.confidence for part in parts),
-                    score=float(np.mean([part.score for part in parts])),
                     details={**parts[0].details, "pieces": float(len(pieces))},
                 )
             )
@@ -235,7 +240,7 @@ class Model:
         for take in takes[1:]:
             if not any(np.array_equal(take.samples, other.samples) for other in distinct):
                 distinct.append(take)
-        return tuple(sorted(distinct, key=lambda take: take.score, reverse=True))
+        return tuple(distinct)
 
 
 @final
@@ -249,10 +254,14 @@ class _Settings:
 
 
 def _finish(
-    window: Window, fill: Fill, original: Float[np.ndarray, "c g"], gap: Region, fade_ms: float
+    window: Window,
+    fill: Fill,
+    original: Float[np.ndarray, "c g"],
+    gap: Region,
+    settings: _Settings,
 ) -> GapTake:
-    """Join a proposal to its surroundings, limit it to the region's band, and score it."""
-    samples = compose(window, fill, fade_ms=fade_ms)
+    """Join a proposal to its surroundings, and limit it to the region's band."""
+    samples = compose(window, fill, fade_ms=settings.fade_ms)
     if gap.low_hz is not None or gap.high_hz is not None:
         samples = limit_to_band(
             original, samples, window.sample_rate, low_hz=gap.low_hz, high_hz=gap.high_hz
@@ -261,7 +270,6 @@ def _finish(
         samples=samples,
         model=fill.model,
         confidence=fill.confidence,
-        score=score_take(window, samples).total,
         details=fill.details,
     )
 

@@ -115,7 +115,6 @@ def gap_facts(gap: GapFill, sample_rate: int) -> dict[str, Any]:
             {
                 "model": take.model,
                 "confidence": take.confidence,
-                "score_db": take.score,
                 "details": dict(take.details),
             }
             for take in gap.takes
