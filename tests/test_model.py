@@ -3,10 +3,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import NoiseFiller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import NoiseFiller
 from weft.audio.audio import Audio, Patch
 from weft.canvas import Canvas, Region, inpaint
 from weft.card import ModelCard

@@ -14,8 +14,8 @@ from weft.audio.proof import Proof, prove_edit
 from weft.canvas.canvas import Canvas, Region, Window
 from weft.canvas.compose import FADE_MS, compose, limit_to_band
 from weft.canvas.filler import Fill, Filler
-from weft.card import ModelCard
 from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
+from weft.card import ModelCard
 from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError, WeftWarning
 from weft.rng import Rng
 from weft.takes import SIDE_MS, score_take
@@ -291,9 +291,10 @@ def _warn(
     if not left:
         return ()
     first = left[0].region.start / sample_rate
+    best = max(gap.takes[0].confidence for gap in left)
     warning = QualityWarning(
-        f"{len(left)} of {len(gaps)} gaps left alone, the first at {first:.3f} s: no fill reached a "
-        f"confidence of {min_confidence:g} (best {max(gap.takes[0].confidence for gap in left):.2f})"
+        f"{len(left)} of {len(gaps)} gaps left alone, the first at {first:.3f} s: no fill reached "
+        f"a confidence of {min_confidence:g} (best {best:.2f})"
     )
     warnings.warn(warning, stacklevel=3)
     return (warning,)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,7 +26,7 @@ def test_merged_regions_cover_the_same_samples_and_are_disjoint(
     merged = merge_regions(regions)
     covered = set().union(*(range(region.start, region.stop) for region in regions))
     assert covered == set().union(*(range(region.start, region.stop) for region in merged))
-    assert all(a.stop < b.start for a, b in zip(merged[:-1], merged[1:], strict=True))
+    assert all(a.stop < b.start for a, b in pairwise(merged))
 
 
 def test_labels_of_merged_regions_are_kept() -> None:

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from conftest import NoiseFiller
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import NoiseFiller
 from weft.audio.audio import Audio, Patch
 from weft.canvas.canvas import Region
 from weft.canvas.windows import batch_gaps, read_window, split_gap
@@ -16,7 +18,7 @@ def test_pieces_of_a_gap_are_short_enough_and_cover_it(length: int, limit: int) 
     pieces = split_gap(gap, limit)
     assert pieces[0].start == gap.start
     assert pieces[-1].stop == gap.stop
-    assert all(a.stop == b.start for a, b in zip(pieces[:-1], pieces[1:], strict=True))
+    assert all(a.stop == b.start for a, b in pairwise(pieces))
     assert max(piece.num_samples for piece in pieces) <= limit + 1
     assert {piece.low_hz for piece in pieces} == {50.0}
 
