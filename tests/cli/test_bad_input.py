@@ -192,7 +192,7 @@ def test_clamp_cuts_at_the_end(weft, take):
 
 
 def test_no_gap_at_all(weft, take):
-    check(weft("inpaint", take), 3, "--gap", "--labels", "--cue")
+    check(weft("inpaint", take), 2, "--gap", "--labels", "--cue")
 
 
 def test_labels_with_mark_crlf_and_decimal_comma(weft, take, tmp_path):

@@ -216,13 +216,15 @@ def _say_head(job: "Job", screen: Screen) -> None:
 
 def head_text(job: "Job") -> str:
     """Return what is to be filled, in words."""
+    from weft.canvas.timecode import format_time
+
     audio = job.audio
     channels = {1: "mono", 2: "stereo"}.get(audio.num_channels, f"{audio.num_channels} channels")
     format = audio.format
     return (
         f"{shown(job.request.input.name)}: {format.container} {format.subtype}, "
         f"{audio.sample_rate} Hz, {channels}, "
-        f"{length_text(audio.num_samples, audio.sample_rate)}; {plural(len(job.regions), 'gap')}"
+        f"{format_time(audio.num_samples, audio.sample_rate)}; {plural(len(job.regions), 'gap')}"
     )
 
 

@@ -122,7 +122,7 @@ def find_regions(request: Request, audio: Audio) -> tuple[Region, ...]:
             origin=f"cue points of {request.input.name}",
         )
     if not found:
-        raise RegionError(
+        raise ConfigError(
             "nothing says what to fill; name it with --gap 12.3-12.85, --labels FILE or --cue"
         )
     return merge_regions(found)

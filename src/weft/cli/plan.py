@@ -23,7 +23,7 @@ from weft.rng import Rng
 
 TRIAL_S = 2.0
 """How long gaps are tried, one after another, to find out what the rest will cost."""
-_COPY_BYTES_PER_S = 2e8
+_COPY_BYTES_PER_S = 4e8
 _HELD = 6
 """Times a batch of windows is held: as read, as features, as candidates."""
 
@@ -68,16 +68,14 @@ def make_plan(job: Job) -> Plan:
         [gap.num_samples for gap in job.regions], lengths, [costs[length] for length in lengths]
     )
     output_bytes = _output_bytes(job)
-    context = sum(
-        gap.num_samples + 2 * context_samples(model.filler, gap, job.audio.sample_rate)
-        for gap in job.regions
-    )
-    batch = min(context * job.audio.num_channels, BATCH_SAMPLES) * 8
+    sizes = {gap: _window_bytes(job, model, gap) for gap in job.regions}
+    batch = min(sum(sizes.values()), 8 * BATCH_SAMPLES)
+    tried = max(sizes[gap] for gap in models)
     return Plan(
         models=models,
         confidences=confidences,
         seconds=float(per_gap.sum()) + output_bytes / _COPY_BYTES_PER_S,
-        peak_bytes=_peak_bytes() + _HELD * batch,
+        peak_bytes=_peak_bytes() + _HELD * max(0, batch - tried),
         output_bytes=output_bytes,
     )
 
@@ -106,6 +104,12 @@ def _try_gap(job: Job, model: Model, gap: Region) -> tuple[str, float]:
         fill = model.filler.fill([window], num_takes=settings.takes, rng=Rng(settings.seed))[0][0]
         name, confidence = fill.model, min(confidence, fill.confidence)
     return name, confidence
+
+
+def _window_bytes(job: Job, model: Model, gap: Region) -> int:
+    """Return what the window around a gap takes in memory."""
+    context = context_samples(model.filler, gap, job.audio.sample_rate)
+    return 8 * (gap.num_samples + 2 * context) * job.audio.num_channels
 
 
 def _output_bytes(job: Job) -> int:
