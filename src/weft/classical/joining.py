@@ -58,14 +58,14 @@ def ring_on(
 def blend_edges(
     fill: Float[np.ndarray, "c g"],
     forward: Float[np.ndarray, "c e"] | None,
-    backward: Float[np.ndarray, "c e"] | None,
+    backward: Float[np.ndarray, "c z"] | None,
 ) -> Float[np.ndarray, "c g"]:
     """Cross-fade edges from `ring_on` with the ends of a fill; None: no edge there."""
     result = fill.copy()
-    if forward is not None:
+    if forward is not None and forward.shape[1]:
         stop = forward.shape[1]
         result[:, :stop] = blend(forward, fill[:, :stop], fade_in(stop))
-    if backward is not None:
+    if backward is not None and backward.shape[1]:
         start = fill.shape[1] - backward.shape[1]
         result[:, start:] = blend(fill[:, start:], backward, fade_in(backward.shape[1]))
     return result

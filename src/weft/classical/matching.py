@@ -93,6 +93,8 @@ class _Place:
     """Root mean square, in log10 power."""
     contrast: float
     """How far the mean level a band inside is from that beside the gap, in log10 power."""
+    excess: float
+    """How far levels inside leave the range of the two sides, in log10 power."""
     inside: Float[np.ndarray, "m d"]
     """Levels of some frames inside."""
 
@@ -112,6 +114,7 @@ def find_candidates(window: Window, config: SimilarityConfig, num: int) -> list[
     """
     if num < 1:
         raise ConfigError(f"num must be >= 1, got {num}")
+    window = _centred(window)
     places = _search(window, config)
     candidates = rank([_align(window, config, place) for place in places], places, window.gap_ms)
     chosen: list[Candidate] = []
@@ -121,6 +124,14 @@ def find_candidates(window: Window, config: SimilarityConfig, num: int) -> list[
         if len(chosen) == num:
             break
     return chosen
+
+
+def _centred(window: Window) -> Window:
+    """Take the mean of the known samples away, and whatever unknown samples hold."""
+    if not window.known.any():
+        return window
+    mean = window.samples[:, window.known].mean(axis=1, keepdims=True)
+    return replace(window, samples=np.where(window.known, window.samples - mean, 0.0))
 
 
 def rank(candidates: list[Candidate], places: list[_Place], gap_ms: float) -> list[Candidate]:
@@ -134,6 +145,7 @@ def rank(candidates: list[Candidate], places: list[_Place], gap_ms: float) -> li
     near = np.exp(-gap_ms / 200.0)
     fit = np.array([c.score for c in candidates])
     fit = fit + 0.5 * near * np.array([place.contrast for place in places])
+    fit = fit + 0.3 * np.array([place.excess for place in places])
     weights = np.exp(-(fit - fit.min()) / 0.07)
     weights /= weights.sum()
     inside = np.stack([place.inside.ravel() for place in places])
@@ -214,44 +226,52 @@ def _search(window: Window, config: SimilarityConfig) -> list[_Place]:
     peaks = peaks[np.argsort(best[peaks], kind="stable")][: config.num_examined]
     if not len(peaks):
         return []
-    beside = _levels_beside(before, after)
+    sides = _Sides.of(before, after)
     inside = max(1, min(64, (gap.num_samples - covered) // hop + 1))
     return [
-        _place(frames, beside, int(starts[i]), int(length[i]), float(np.sqrt(best[i])), inside)
+        sides.place(frames, int(starts[i]), int(length[i]), float(np.sqrt(best[i])), inside)
         for i in peaks
     ]
 
 
-def _levels_beside(before: Frames, after: Frames) -> Float[np.ndarray, " d"]:
-    """Mean level a band of the nearest known frames on each side."""
-    near = [
-        side.levels[indices].mean(axis=0)
-        for side, indices in (
-            (before, np.flatnonzero(before.known)[-5:]),
-            (after, np.flatnonzero(after.known)[:5]),
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Sides:
+    """Levels a band on the two sides of the gap."""
+
+    near: Float[np.ndarray, " d"]
+    """Mean of the frames next to the gap."""
+    low: Float[np.ndarray, " d"]
+    """Lowest of all frames compared."""
+    high: Float[np.ndarray, " d"]
+    """Highest of all frames compared."""
+
+    @classmethod
+    def of(cls, before: Frames, after: Frames) -> "_Sides":
+        known = [side.levels[side.known] for side in (before, after)]
+        nearest = [levels.mean(axis=0) for levels in (known[0][-5:], known[1][:5]) if len(levels)]
+        together = np.concatenate(known)
+        return cls(
+            near=np.mean(nearest, axis=0), low=together.min(axis=0), high=together.max(axis=0)
         )
-        if len(indices)
-    ]
-    return np.mean(near, axis=0)
 
-
-def _place(
-    frames: Frames,
-    beside: Float[np.ndarray, " d"],
-    start: int,
-    num_samples: int,
-    distance: float,
-    count: int,
-) -> _Place:
-    """Look at ``count`` frames inside a place."""
-    slack = max(num_samples - frames.num_covered, 0)
-    first = start + min(num_samples - frames.num_covered, 0) // 2
-    at = (first + np.linspace(0, slack, count) - frames.first) / frames.hop_length
-    inside = frames.levels[np.clip(np.round(at).astype(int), 0, len(frames.levels) - 1)]
-    contrast = float(np.sqrt(((inside.mean(axis=0) - beside) ** 2).mean()))
-    return _Place(
-        start=start, num_samples=num_samples, distance=distance, contrast=contrast, inside=inside
-    )
+    def place(
+        self, frames: Frames, start: int, num_samples: int, distance: float, count: int
+    ) -> _Place:
+        """Look at ``count`` frames inside a place."""
+        slack = max(num_samples - frames.num_covered, 0)
+        first = start + min(num_samples - frames.num_covered, 0) // 2
+        at = (first + np.linspace(0, slack, count) - frames.first) / frames.hop_length
+        inside = frames.levels[np.clip(np.round(at).astype(int), 0, len(frames.levels) - 1)]
+        outside = np.maximum(inside - self.high, 0) + np.maximum(self.low - inside, 0)
+        return _Place(
+            start=start,
+            num_samples=num_samples,
+            distance=distance,
+            contrast=float(np.sqrt(((inside.mean(axis=0) - self.near) ** 2).mean())),
+            excess=float(np.sqrt((outside**2).mean())),
+            inside=inside,
+        )
 
 
 def _shift(
@@ -288,7 +308,7 @@ def _copyable(
 
 
 def _correlations(
-    query: Samples, samples: Samples, weights: Float[np.ndarray, " m"]
+    query: Float[np.ndarray, "c m"], samples: Samples, weights: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " r"]:
     """Normalised correlation of ``query`` with every stretch of ``samples`` of its length."""
     num, total = query.shape[1], samples.shape[1]

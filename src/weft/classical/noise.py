@@ -68,8 +68,7 @@ class NoiseFill(Filler):
     """Fills with shaped noise: rain, wind, surf, hiss, room.
 
     Each third-octave's level moves on a straight line in dB from one side's to the other's; the
-    phase and level relations of the channels are kept by the Cholesky factor of their cross
-    spectra.
+    phase and level relations of the channels are kept by the Hermitian root of their cross spectra.
     """
 
     def __init__(self, config: NoiseConfig | None = None) -> None:
@@ -348,7 +347,9 @@ def _side_spectrum(side: Samples, size: int, octaves: float) -> SideSpectrum | N
     identity = np.eye(num_channels)
     coherence = 0.9999 * coherence * (1 - identity) + identity  # f c c
     values, vectors = np.linalg.eigh(coherence)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    # the Hermitian root: others turn from bin to bin, and would smear the noise in time
+    scaled = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    root = scaled @ np.conj(np.swapaxes(vectors, 1, 2))
     levels = np.log(np.abs(spectra) ** 2 + 1e-30).mean(axis=1) + _EULER  # c f
     levels = _smooth(levels, _LEVEL_OCTAVES)
     if short < size:

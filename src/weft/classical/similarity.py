@@ -17,6 +17,9 @@ from weft.shapes import Samples
 Edges: TypeAlias = tuple[Float[np.ndarray, "c e"] | None, Float[np.ndarray, "c e"] | None]
 """What the two sides ring on to inside the gap; None where there is no side."""
 
+_LEAST_CONFIDENCE = 0.05
+_EDGE_PER_MISFIT = 2.0
+"""An edge has its whole length from waveforms that correlate by 0.87 downwards."""
 _SPLICE_S = 0.02
 _NUM_LEVEL_BANDS = 12
 _LEAST_LEVEL_SAMPLES = 64
@@ -46,8 +49,8 @@ class Similarity(Filler):
 
     @property
     def max_gap_ms(self) -> float | None:
-        """No limit."""
-        return None
+        """A third of the context, so that there are places to copy from."""
+        return self.config.context_ms / 3
 
     def context_ms(self, gap_ms: float) -> float:
         """Return the settings' context, whatever the gap."""
@@ -81,14 +84,14 @@ class Similarity(Filler):
         return Fill(
             samples=samples,
             model=self.name,
-            confidence=0.05,
+            confidence=_LEAST_CONFIDENCE if window.known.any() else 0.0,
             details={"fallback": "nothing to copy: autoregressive fill and noise"},
         )
 
 
 def confidence(candidate: Candidate) -> float:
     """Return how sure one can be that a candidate belongs, in [0, 1]; falls with its score."""
-    return float(np.clip(1 / (1 + np.exp(4 * (candidate.score - 0.7))), 0.05, 0.99))
+    return float(np.clip(1 / (1 + np.exp(4 * (candidate.score - 0.7))), _LEAST_CONFIDENCE, 0.99))
 
 
 def self_similarity(window: Window, config: SimilarityConfig | None = None) -> float:
@@ -109,7 +112,20 @@ def render(
         edges: from `make_edges`, where several candidates are rendered for one gap.
     """
     copied = match_levels(window, candidate, cut_to_length(window, candidate), config)
-    return blend_edges(copied, *(edges or make_edges(window, config)))
+    forward, backward = edges or make_edges(window, config)
+    if forward is not None:
+        length = _edge_length(forward.shape[1], candidate.correlation_before)
+        forward = forward[:, :length]
+    if backward is not None:
+        length = _edge_length(backward.shape[1], candidate.correlation_after)
+        backward = backward[:, backward.shape[1] - length :]
+    return blend_edges(copied, forward, backward)
+
+
+def _edge_length(limit: int, correlation: float) -> int:
+    """Return how much of an edge is used: next to nothing where the waveforms agree anyway."""
+    misfit = np.sqrt(max(0.0, 1 - max(correlation, 0.0) ** 2))
+    return int(min(limit, np.ceil(_EDGE_PER_MISFIT * limit * misfit)))
 
 
 def make_edges(window: Window, config: SimilarityConfig) -> Edges:
