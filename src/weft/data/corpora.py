@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
-
 from weft.audio.audio import Audio
 from weft.audio.resample import resample, to_mono
 from weft.data.manifest import Entry, Manifest, read_manifest
@@ -70,16 +68,23 @@ def find_corpus(corpus: str, *, root: Path | None = None) -> Manifest:
     )
 
 
-def open_entry(entry: Entry, *, sample_rate: int | None = None, is_mono: bool = False) -> Audio:
+def open_entry(
+    entry: Entry,
+    *,
+    sample_rate: int | None = None,
+    is_mono: bool = False,
+    is_whole: bool = False,
+) -> Audio:
     """Open a file of a corpus, ready for an experiment.
 
-    With a rate or mono asked for, the whole file is decoded into memory, and a recording that goes
+    Where anything is asked for, the whole file is decoded into memory, and a recording that goes
     over full scale, as decoded lossy files may, is divided by its peak; others keep their level.
 
     Args:
         entry: the file.
         sample_rate: resample to this rate, in Hz; None keeps the file's.
         is_mono: mix the channels down to their mean.
+        is_whole: decode into memory though nothing is to be changed.
 
     Raises:
         AudioFormatError: the file cannot be read.
@@ -88,10 +93,12 @@ def open_entry(entry: Entry, *, sample_rate: int | None = None, is_mono: bool = 
     from weft.audio.read import read_audio
 
     audio = read_audio(entry.path)
-    if sample_rate is None and not is_mono:
+    if sample_rate is None and not is_mono and not is_whole:
         return audio
     samples = audio.samples
-    samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+    if peak > 1:
+        samples /= peak
     if is_mono:
         samples = to_mono(samples)
     rate = sample_rate or audio.sample_rate

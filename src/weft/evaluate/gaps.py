@@ -189,15 +189,16 @@ def _run_whole_file(job: _Job) -> list[GapRecord | None]:
 def _run_file(job: _Job) -> Iterator[GapRecord | None]:
     """Yield a record for each row of each gap of a recording, None for those done before."""
     config = job.config
-    audio = open_entry(job.entry, sample_rate=config.sample_rate, is_mono=config.is_mono)
-    audio = Audio.from_samples(audio.samples, audio.sample_rate)
+    audio = open_entry(
+        job.entry, sample_rate=config.sample_rate, is_mono=config.is_mono, is_whole=True
+    )
     samples = audio.samples
-    for gap_ms in config.gap_ms:
-        gaps, excerpt = _place(job, samples, audio.sample_rate, gap_ms)
+    places = [(ms, *_place(job, samples, audio.sample_rate, ms)) for ms in config.gap_ms]
+    del samples  # a copy: models should not be billed for it
+    for gap_ms, gaps, excerpt in places:
         canvases = [(0, gaps)] if config.is_multi else [(i, (g,)) for i, g in enumerate(gaps)]
         for first, canvas_gaps in canvases if gaps else []:
-            case = _Case(job, audio, gap_ms, first, canvas_gaps, excerpt)
-            yield from case.rows()
+            yield from _Case(job, audio, gap_ms, first, canvas_gaps, excerpt).rows()
 
 
 def _place(
