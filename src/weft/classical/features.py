@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import fft
 
 from weft.audio.spectral import hann_window, mel_filterbank
@@ -38,6 +38,26 @@ class Frames:
     """Length of a frame, in samples."""
     floor: float
     """Power added before the logarithm."""
+
+
+@final
+class UnknownRuns:
+    """Where a recording is unknown, as runs of samples."""
+
+    def __init__(self, known: Known) -> None:
+        changes = np.flatnonzero(known[1:] != known[:-1]) + 1
+        bounds = np.concatenate([[0], changes, [len(known)]])
+        unknown = ~known[bounds[:-1]] if len(known) else np.zeros(1, bool)
+        self.starts = bounds[:-1][unknown]
+        self.stops = bounds[1:][unknown]
+
+    def touch(
+        self, starts: Int[np.ndarray, " m"], stops: Int[np.ndarray, " m"]
+    ) -> Bool[np.ndarray, " m"]:
+        """Whether stretches hold an unknown sample; what is outside the recording is known."""
+        following = np.searchsorted(self.stops, starts, side="right")
+        first = np.append(self.starts, np.iinfo(np.int64).max)[following]
+        return np.asarray(first < stops)
 
 
 @final
@@ -78,13 +98,18 @@ class FrameGrid:
         start, stop = first, first + (num_frames - 1) * self.hop_length + self.num_covered
         inside = slice(max(start, 0), max(min(stop, samples.shape[1]), max(start, 0)))
         pad = (inside.start - start, stop - inside.stop)
-        here = np.pad(known[inside], pad)
-        stretch = np.pad(np.where(known[inside], samples[:, inside], 0.0), ((0, 0), pad))
+        here = known[inside]
+        stretch = samples[:, inside].astype(np.float32)
+        if not here.all():
+            stretch[:, ~here] = 0
         if stretch.shape[0] > 2:
             stretch = np.stack([stretch[0::2].mean(axis=0), stretch[1::2].mean(axis=0)])
-        unknown = np.concatenate([[0], np.cumsum(~here)])
-        starts = np.arange(num_frames) * self.hop_length
-        frames_known = unknown[starts + self.num_covered] == unknown[starts]
+        if any(pad):
+            stretch = np.pad(stretch, ((0, 0), pad))
+        starts = first + np.arange(num_frames) * self.hop_length
+        inside_recording = (starts >= 0) & (starts + self.num_covered <= samples.shape[1])
+        runs = UnknownRuns(known)
+        frames_known = inside_recording & ~runs.touch(starts, starts + self.num_covered)
         powers = self._powers(stretch, num_frames)
         if floor is None:
             loudest = powers[frames_known].max(axis=1) if frames_known.any() else np.zeros(1)
@@ -98,7 +123,9 @@ class FrameGrid:
             floor=floor,
         )
 
-    def _powers(self, stretch: Samples, num_frames: int) -> Float[np.ndarray, "l d"]:
+    def _powers(
+        self, stretch: Float[np.ndarray, "c m"], num_frames: int
+    ) -> Float[np.ndarray, "l d"]:
         step = max(1, -(-self.sample_rate // _HIGHEST_RATE))
         rate, hop, length = (
             self.sample_rate / step,
@@ -108,7 +135,6 @@ class FrameGrid:
         if step > 1:
             whole = stretch.shape[1] // step * step
             stretch = stretch[:, :whole].reshape(stretch.shape[0], -1, step).mean(axis=2)
-        stretch = stretch.astype(np.float32)
         n_fft = 1 << (length - 1).bit_length()
         window = hann_window(length).astype(np.float32)
         filters = mel_filterbank(

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy import fft
 from scipy.ndimage import minimum_filter1d
 
 from weft.canvas.canvas import Window
-from weft.classical.features import FrameGrid, Frames, side_distances
+from weft.classical.features import FrameGrid, Frames, UnknownRuns, side_distances
 from weft.errors import ConfigError
 from weft.shapes import Samples
 
@@ -130,8 +130,11 @@ def _centred(window: Window) -> Window:
     """Take the mean of the known samples away, and whatever unknown samples hold."""
     if not window.known.any():
         return window
-    mean = window.samples[:, window.known].mean(axis=1, keepdims=True)
-    return replace(window, samples=np.where(window.known, window.samples - mean, 0.0))
+    samples = window.samples.copy()
+    samples[:, ~window.known] = 0
+    samples -= samples.sum(axis=1, keepdims=True) / np.count_nonzero(window.known)
+    samples[:, ~window.known] = 0
+    return replace(window, samples=samples)
 
 
 def rank(candidates: list[Candidate], places: list[_Place], gap_ms: float) -> list[Candidate]:
@@ -201,6 +204,7 @@ def _search(window: Window, config: SimilarityConfig) -> list[_Place]:
     starts = first + np.arange(total) * hop + covered
     nominal = (covered + gap.num_samples) / hop
     reach = round(config.stretch_ms * window.sample_rate / 1000 / hop)
+    runs = UnknownRuns(window.known)
     two_sided = share_before > 0 and share_after > 0
     best = np.full(total, np.inf)
     length = np.full(total, gap.num_samples)
@@ -218,7 +222,7 @@ def _search(window: Window, config: SimilarityConfig) -> list[_Place]:
                 + np.where(there[1] > 0, there[1] * there[0], 0.0)
             ) / np.where(usable, weight, 1.0)
         joint = np.where(usable, joint * (1 + 0.02 * abs(shift)), np.inf)
-        joint[~_copyable(window, config, starts, num_copied)] = np.inf
+        joint[~_copyable(window, config, runs, starts, num_copied)] = np.inf
         better = joint < best
         best[better], length[better] = joint[better], num_copied
     low = minimum_filter1d(best, size=5, mode="nearest")
@@ -294,17 +298,18 @@ def _margins(window: Window, config: SimilarityConfig) -> tuple[int, int, int]:
 
 
 def _copyable(
-    window: Window, config: SimilarityConfig, starts: np.ndarray, num_copied: int
-) -> np.ndarray:
+    window: Window,
+    config: SimilarityConfig,
+    runs: UnknownRuns,
+    starts: Int[np.ndarray, " l"],
+    num_copied: int,
+) -> Bool[np.ndarray, " l"]:
     """Whether all samples that copying from there would read are known."""
     num_before, num_after, reach = _margins(window, config)
     slack = reach + round(config.stretch_ms * window.sample_rate / 1000)
     low, high = starts - num_before - slack, starts + num_copied + num_after + slack
-    size = window.samples.shape[1]
-    inside = (low >= 0) & (high <= size)
-    unknown = np.concatenate([[0], np.cumsum(~window.known)])
-    low, high = np.clip(low, 0, size), np.clip(high, 0, size)
-    return inside & (unknown[high] == unknown[low])
+    inside = (low >= 0) & (high <= window.samples.shape[1])
+    return inside & ~runs.touch(low, high)
 
 
 def _correlations(
