@@ -5,8 +5,9 @@ what they say of none. With several takes a row ``NAME (best of K)`` picks, know
 take with the least log-spectral distance: a ceiling for choosing among takes, not a result.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, final
@@ -139,9 +140,11 @@ def run_gaps(
             load(model)
     selected = {c.name: c.select(config.split)[: config.limit] for c in corpora}
     check_files([entry for entries in selected.values() for entry in entries])
-    done = frozenset(record.key for record in journal)
+    done: dict[tuple[str, str], set[tuple[float, int, str]]] = defaultdict(set)
+    for old in journal:
+        done[old.corpus, old.file].add((old.gap_ms, old.index, old.row))
     jobs = [
-        _Job(config, corpus, entry, load, done)
+        _Job(config, corpus, entry, load, frozenset(done[corpus, entry.file]))
         for corpus, entries in selected.items()
         for entry in entries
     ]
@@ -169,17 +172,23 @@ class _Job:
     corpus: str
     entry: Entry
     load: LoadFn
-    done: frozenset[tuple[str, str, float, int, str]]
+    done: frozenset[tuple[float, int, str]]
+    """Length, index and row of what the journal holds of it."""
 
 
 def _work(jobs: Sequence[_Job], num_jobs: int) -> Iterator[Iterator[GapRecord | None]]:
-    """Yield the records of each recording, as they are made or as processes hand them in."""
+    """Yield the records of each recording, as they are made or as processes finish it."""
     if num_jobs == 1 or len(jobs) < 2:
         yield from (_run_file(job) for job in jobs)
         return
     with ProcessPoolExecutor(min(num_jobs, len(jobs)), mp_context=get_context("spawn")) as pool:
-        for records in pool.map(_run_whole_file, jobs):
-            yield iter(records)
+        futures = [pool.submit(_run_whole_file, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield iter(future.result())
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 def _run_whole_file(job: _Job) -> list[GapRecord | None]:
@@ -342,9 +351,8 @@ class _Case:
 
     def _is_done(self, *rows: str) -> bool:
         """Whether the journal holds all gaps of these rows."""
-        job = self.job
         return all(
-            (job.corpus, job.entry.file, self.gap_ms, self.first_index + i, row) in job.done
+            (self.gap_ms, self.first_index + i, row) in self.job.done
             for row in rows
             for i in range(len(self.gaps))
         )
