@@ -1,1 +1,1 @@
-"""Audio: files, samples, spectra, linear prediction. Everything is float64 numpy, channels first."""
+"""Audio: files, samples, spectra, linear prediction. All is float64 numpy, channels first."""

@@ -41,8 +41,8 @@ def stft(
         raise ConfigError(f"n_fft must be even and hop_length >= 1, got {n_fft=}, {hop_length=}")
     if center:
         pad = n_fft // 2
-        mode = "reflect" if samples.shape[1] > pad else "constant"
-        samples = np.pad(samples, ((0, 0), (pad, pad)), mode=mode)
+        reflects = samples.shape[1] > pad
+        samples = np.pad(samples, ((0, 0), (pad, pad)), "reflect" if reflects else "constant")
     if samples.shape[1] < n_fft:
         samples = np.pad(samples, ((0, 0), (0, n_fft - samples.shape[1])))
     frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft, axis=1)[:, ::hop_length]
@@ -85,7 +85,8 @@ def mel_filterbank(
         raise ConfigError(
             f"mel filters need 0 <= low < high <= {sample_rate / 2:g} Hz, got {low_hz}-{high_hz} Hz"
         )
-    edges = mel_to_hz(np.linspace(*hz_to_mel(np.array([low_hz, high_hz])), num_mels + 2))
+    low_mel, high_mel = hz_to_mel(np.array([low_hz, high_hz]))
+    edges = mel_to_hz(np.linspace(low_mel, high_mel, num_mels + 2))
     bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)

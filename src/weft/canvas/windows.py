@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def split_gap(gap: Region, max_samples: int | None) -> tuple[Region, ...]:
     edges = [gap.start + round(i * gap.num_samples / count) for i in range(count + 1)]
     return tuple(
         Region(start=start, stop=stop, low_hz=gap.low_hz, high_hz=gap.high_hz, label=gap.label)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in pairwise(edges)
     )
 
 
