@@ -70,6 +70,11 @@ def test_what_cannot_be_done_has_its_exit_status_and_no_traceback(folder, option
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_command_that_fails_at_once_leaves_nothing_behind(folder, tmp_path):
+    assert gaps(folder, "--model", "nosuch", "-o", str(tmp_path / "r.json")) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["noises"]
+
+
 def test_corpora_are_listed(folder, capsys):
     assert main(["data", "list", str(folder), "--json"]) == 0
     (corpus,) = json.loads(capsys.readouterr().out)["corpora"]

@@ -158,6 +158,9 @@ def test_a_refusal_is_recorded_and_the_run_goes_on(corpus):
     summary = summarise(config(models=("refuses", "half")), journal, materials=["noises"])
     assert len(summary["failures"]) == len(failed)
     assert "failed)" in to_markdown(summary)
+    SEEN.clear()
+    run(config(models=("refuses", "half")), corpus, journal)
+    assert {(name, samples.shape[1]) for name, samples, *_ in SEEN} == {("refuses", 7 * RATE)}
 
 
 def test_samples_changed_outside_the_gaps_are_counted(corpus):
@@ -216,9 +219,9 @@ def test_nothing_is_done_twice_and_a_model_may_be_added(corpus, tmp_path):
     assert {name for name, *_ in SEEN} == {"perfect"}
 
 
-def test_a_journal_of_other_settings_is_not_taken_up(tmp_path):
+def test_a_journal_of_other_settings_is_not_taken_up(corpus, tmp_path):
     path = tmp_path / "out.jsonl"
-    Journal(path, config().fixed_settings).close()
+    run(config(limit=1), corpus, Journal(path, config().fixed_settings)).close()
     with pytest.raises(ConfigError, match="seed was 0, now 1"):
         Journal(path, config(seed=1).fixed_settings, is_resumed=True)
 

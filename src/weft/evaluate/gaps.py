@@ -142,6 +142,8 @@ def run_gaps(
     check_files([entry for entries in selected.values() for entry in entries])
     done: dict[tuple[str, str], set[tuple[float, int, str]]] = defaultdict(set)
     for old in journal:
+        if old.error:
+            continue  # what failed is tried again
         done[old.corpus, old.file].add((old.gap_ms, old.index, old.row))
     jobs = [
         _Job(config, corpus, entry, load, frozenset(done[corpus, entry.file]))

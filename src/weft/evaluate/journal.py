@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 from weft.errors import AudioFormatError, ConfigError, OutputError
 from weft.evaluate.protocols import GapRecord
@@ -30,22 +30,14 @@ class Journal:
         Raises:
             ConfigError: the journal there has other settings.
             AudioFormatError: what is there is no journal.
-            OutputError: it cannot be written.
         """
         self._path = path
         self._records: dict[tuple[str, str, float, int, str], GapRecord] = {}
-        if path is None:
-            return
-        header = json.loads(json.dumps({"schema": SCHEMA, "settings": settings}))
-        if is_resumed and path.is_file() and path.stat().st_size:
-            good_bytes = self._take_up(path, header)
-            if good_bytes:
-                self._open(path, "r+")
-                self._handle.truncate(good_bytes)
-                self._handle.seek(0, os.SEEK_END)
-                return
-        self._open(path, "w")
-        self._write(header)
+        self._header = json.loads(json.dumps({"schema": SCHEMA, "settings": settings}))
+        self._handle: IO[str] | None = None
+        self._good_bytes = 0
+        if path is not None and is_resumed and path.is_file():
+            self._good_bytes = self._take_up(path)
 
     def __contains__(self, key: tuple[str, str, float, int, str]) -> bool:
         return key in self._records
@@ -57,30 +49,41 @@ class Journal:
         return len(self._records)
 
     def add(self, record: GapRecord) -> None:
-        """Keep a record; on disk it is complete when this returns."""
+        """Keep a record; on disk it is complete when this returns.
+
+        The file is made, or cut to its whole lines, when the first record comes.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         self._records[record.key] = record
-        if self._path is not None:
-            self._write(asdict(record))
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._path is not None:
-            self._handle.close()
-
-    def _open(self, path: Path, mode: str) -> None:
+        if self._path is None:
+            return
         try:
-            self._handle = path.open(mode, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise OutputError(f"cannot write the journal {path}: {error}") from error
-
-    def _write(self, value: Mapping[str, Any]) -> None:
-        try:
-            self._handle.write(json.dumps(value, allow_nan=False) + "\n")
+            if self._handle is None:
+                self._handle = self._open(self._path)
+            self._handle.write(json.dumps(asdict(record), allow_nan=False) + "\n")
             self._handle.flush()
         except OSError as error:
             raise OutputError(f"cannot write the journal {self._path}: {error}") from error
 
-    def _take_up(self, path: Path, header: Mapping[str, Any]) -> int:
+    def close(self) -> None:
+        """Close the file."""
+        if self._handle is not None:
+            self._handle.close()
+
+    def _open(self, path: Path) -> IO[str]:
+        """Open the file after its last whole line, or begin it."""
+        mode = "r+" if self._good_bytes else "w"
+        handle = path.open(mode, encoding="utf-8", newline="\n")
+        if self._good_bytes:
+            handle.truncate(self._good_bytes)
+            handle.seek(0, os.SEEK_END)
+        else:
+            handle.write(json.dumps(self._header) + "\n")
+        return handle
+
+    def _take_up(self, path: Path) -> int:
         """Read records; return how many bytes are whole lines (a killed run may leave a part)."""
         lines = path.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
@@ -97,7 +100,7 @@ class Journal:
             ) from error
         if not is_journal:
             raise AudioFormatError(f"{path} has the schema {first['schema']}, wanted {SCHEMA}")
-        there, here = first["settings"], header["settings"]
+        there, here = first["settings"], self._header["settings"]
         other = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
         if other:
             raise ConfigError(
