@@ -337,6 +337,13 @@ def test_label_regions_are_checked_against_the_recording():
     assert spans(fitted) == [(1000, 2000), (59_000, 60_000)]
 
 
+def test_a_band_above_the_recording_is_refused():
+    regions = labels("1\t2\ta\n\\\t500\t600\n")
+    with pytest.raises(RegionError, match=r"band begins at 500 Hz.*ends at 500 Hz"):
+        fit_regions(regions, sample_rate=1000, num_samples=60_000)
+    assert fit_regions(regions, sample_rate=1001, num_samples=60_000)[0].low_hz == 500.0
+
+
 def test_overlapping_labels_of_different_bands_are_refused():
     regions = labels("1\t3\ta\n\\\t100\t200\n2\t4\tb\n")
     with pytest.raises(RegionError, match="different bands"):

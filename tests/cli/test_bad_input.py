@@ -368,7 +368,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_while_it_writes(take, kind):
     output = take.with_name("take3.restored.wav")
     output.write_bytes(b"precious")
@@ -387,8 +387,9 @@ def test_killed_while_it_writes(take, kind):
     assert b"Traceback" not in errors
     visible = [path.name for path in take.parent.iterdir() if not path.name.startswith(".")]
     assert sorted(visible) == ["take3.restored.wav", "take3.wav"]
-    if kind == signal.SIGINT:
-        assert process.returncode == 130
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[kind]
+    assert (b"interrupted" in errors) == (kind == signal.SIGINT)
+    if kind != signal.SIGKILL:
         only(take.parent, "take3.wav", "take3.restored.wav")
 
 

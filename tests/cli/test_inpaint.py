@@ -201,6 +201,24 @@ def test_fill_only_of_a_lossy_recording(weft, tmp_path, take):
     assert ran.json["proof"]["is_identical"] is True
 
 
+@pytest.mark.parametrize(("channels", "subtype"), [(1, "FLOAT"), (3, "PCM_24"), (6, "DOUBLE")])
+def test_fills_keep_channels_and_encoding(weft, tmp_path, channels, subtype):
+    noise = 0.1 * np.random.default_rng(0).standard_normal((RATE, channels))
+    soundfile.write(tmp_path / "a.wav", noise, RATE, subtype=subtype)
+    ran = weft("inpaint", tmp_path / "a.wav", *GAP, "--fill-only", "--json")
+    info = soundfile.info(ran.json["outputs"][0])
+    assert (info.channels, info.subtype) == (channels, subtype)
+    assert ran.json["proof"]["is_identical"] is True
+
+
+def test_fewer_takes_than_asked_for_are_said(weft, take):
+    ran = weft("inpaint", take, *GAP, "--takes", "3")
+    assert ran.status == 0
+    assert "there are only 1 different" in ran.err
+    assert take.with_name("take3.restored.take1.wav").exists()
+    assert not take.with_name("take3.restored.take2.wav").exists()
+
+
 def test_gaps_left_alone_are_said_and_kept(weft, take):
     ran = weft("inpaint", take, *GAP, "--min-confidence", "1", "--json")
     assert ran.status == 0

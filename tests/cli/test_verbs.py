@@ -74,6 +74,14 @@ def test_help_names_every_verb_and_the_exit_statuses(weft):
         assert word in ran.out
 
 
+@pytest.mark.parametrize("arguments", [(), ("inpaint",), ("models",)])
+def test_no_arguments_show_help(weft, arguments):
+    ran = weft(*arguments)
+    assert ran.status == 2
+    assert "Usage: weft" in ran.out + ran.err
+    assert "error:" not in ran.err
+
+
 # ----------------------------------------------------------------------------------------- models
 
 

@@ -80,6 +80,11 @@ def _inside(
     region: Region, what: str, *, sample_rate: int, num_samples: int, clamp: bool
 ) -> Region:
     """Return the region if it lies inside the recording, or cut to it."""
+    if region.low_hz is not None and region.low_hz >= sample_rate / 2:
+        raise RegionError(
+            f"{what}: its band begins at {region.low_hz:g} Hz, but the recording ends at "
+            f"{sample_rate / 2:g} Hz; lower it, or leave the band out"
+        )
     if region.stop <= num_samples:
         return region
     length = f"the recording is {format_time(num_samples, sample_rate)} ({num_samples} samples)"

@@ -153,6 +153,9 @@ def run(job: "Job", screen: Screen) -> None:
         outcome = execute(job, on_progress=on_progress)
     for note in outcome.notes:
         screen.warn(note)
+    wanted, got = job.request.settings.takes, len(outcome.result.takes)
+    if got < wanted:
+        screen.warn(f"{wanted} takes were asked for, there are only {got} different ones")
     report_path = write_report(job, outcome)
     receipt_path = write_receipt(job, outcome, digest, screen.warnings)
     _say_head(job, screen)
@@ -262,7 +265,8 @@ def _row(gap: "GapFill", rate: int) -> tuple[str, ...]:
     if len(gap.takes) > 1 and not gap.is_left_alone:
         how += f" ({len(gap.takes)} takes)"
     length = length_text(region.num_samples, rate)
-    name = f"{start}-{stop}" + (f" {region.label}" if region.label else "")
+    label = region.label if len(region.label) <= 32 else region.label[:31] + "…"
+    name = f"{start}-{stop} {label}".rstrip()
     return name, length, take.model, f"{take.confidence:.2f}", how
 
 

@@ -264,11 +264,14 @@ def _write_fills(job: Job, result: FillResult) -> Outcome:
                 overwrite=job.request.overwrite,
             )
             written.append((path, span, gap.region))
+    proof = prove_handles(job.audio, written)
+    if not proof.is_identical:
+        raise OutputError(f"{shown(job.outputs[0])}: the check failed, do not use it: {proof}")
     return Outcome(
         result=result,
         paths=tuple(path for path, _, _ in written),
         format=job.format,
-        proof=prove_handles(job.audio, written),
+        proof=proof,
         num_clipped=num_clipped,
         notes=(),
         seconds=0.0,

@@ -5,10 +5,12 @@ completion and listings start at once.
 """
 
 import os
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -91,8 +93,10 @@ def _run(arguments: Sequence[str], screen: Screen, *, is_debug: bool) -> int:
         warnings.simplefilter("always", WeftWarning)
         _show_warnings(screen, is_debug=is_debug)
         try:
-            with use_screen(screen):
+            with use_screen(screen), _clean_termination():
                 result = make_app()(args=list(arguments), prog_name="weft", standalone_mode=False)
+            if result == _INTERRUPTED:  # some versions of Typer turn the exception into a status
+                raise KeyboardInterrupt
             return result if isinstance(result, int) else 0
         except BrokenPipeError:
             raise
@@ -102,6 +106,8 @@ def _run(arguments: Sequence[str], screen: Screen, *, is_debug: bool) -> int:
             screen.fail(str(error), kind=type(error).__name__, exit_status=error.exit_status)
             return error.exit_status
         except _CLICK_ERROR as error:
+            if not error.format_message().strip():  # help was shown in place of a message
+                return _USAGE
             screen.fail(_usage_message(error), kind="UsageError", exit_status=_USAGE)
             return _USAGE
         except (KeyboardInterrupt, typer.Abort):
@@ -123,6 +129,24 @@ def _run(arguments: Sequence[str], screen: Screen, *, is_debug: bool) -> int:
                 traceback.print_exc()
             screen.fail(_internal_message(error), kind="InternalError", exit_status=_INTERNAL)
             return _INTERNAL
+
+
+@contextmanager
+def _clean_termination() -> Iterator[None]:
+    """Let a termination signal unwind the program, so that temporary files are removed."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_warnings(screen: Screen, *, is_debug: bool) -> None:

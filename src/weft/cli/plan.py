@@ -21,7 +21,7 @@ from weft.model import Model
 from weft.receipt import region_facts
 from weft.rng import Rng
 
-TRIAL_S = 2.0
+TRIAL_S = 3.0
 """How long gaps are tried, one after another, to find out what the rest will cost."""
 _COPY_BYTES_PER_S = 4e8
 _HELD = 6
