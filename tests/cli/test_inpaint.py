@@ -82,6 +82,15 @@ def test_the_ending_of_the_output_chooses_the_container(weft, take, tmp_path):
     assert soundfile.info(tmp_path / "fixed.aiff").format == "AIFF"
 
 
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a", "a.b.aif", "A.WAV"])
+def test_a_wrong_ending_of_the_input_is_not_taken_over(weft, take, tmp_path, name):
+    take.rename(tmp_path / name)
+    ran = weft("inpaint", tmp_path / name, *GAP, "--json")
+    suffix = ".WAV" if name == "A.WAV" else ".wav"
+    assert ran.json["outputs"] == [str(tmp_path / f"{Path(name).stem}.restored{suffix}")]
+    assert ran.json["format"] == {"container": "WAV", "subtype": "PCM_16"}
+
+
 def test_a_lossy_output_is_refused_before_any_work(weft, take, tmp_path):
     ran = weft("inpaint", take, *GAP, "-o", tmp_path / "fixed.mp3")
     assert ran.status == 2

@@ -165,14 +165,22 @@ def _base_name(request: Request, audio: Audio) -> Path:
             raise ConfigError(
                 f"{shown(wanted)}: fills are written as WAV; let the name end in .wav"
             )
-    elif source.suffix and default_format(audio) == audio.format:
-        suffix = source.suffix
     else:
-        suffix = default_suffix(default_format(audio))
+        suffix = _own_suffix(source, audio)
     default = f"{source.stem}.{'fill' if fill_only else 'restored'}{suffix}"
     if wanted is None:
         return source.with_name(default)
     return wanted / default if wanted.is_dir() else wanted
+
+
+def _own_suffix(source: Path, audio: Audio) -> str:
+    """Return the input's ending if it is right, or that of the format that will be written."""
+    format = default_format(audio)
+    try:
+        is_right = format == audio.format == format_for_path(source, audio)
+    except ConfigError:
+        is_right = False
+    return source.suffix if is_right and source.suffix else default_suffix(format)
 
 
 def _numbered(path: Path, part: str) -> Path:
