@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import pytest
+from sounds import RATE, tones
 
 from weft.audio.audio import Audio, AudioFormat
-from weft.audio.synth import harmonic_tones
 from weft.cli.main import main
-
-RATE = 16000
 
 
 @final
@@ -67,13 +64,6 @@ def spawn() -> Runner:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-def tones(duration_s: float = 1.0) -> np.ndarray:
-    """Return a stereo chord over a little noise."""
-    mono = harmonic_tones([220.0, 277.0, 330.0], duration_s, RATE, seed=1)
-    noise = np.random.default_rng(0).standard_normal((2, mono.shape[1]))
-    return 0.12 * np.concatenate([mono, 0.5 * mono[:, ::-1]]) + 1e-3 * noise
 
 
 @pytest.fixture

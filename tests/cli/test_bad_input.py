@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.cli.conftest import RATE, tones
+from sounds import RATE, tones
 
 GAP = ("--gap", "0.5-0.53", "--model", "lpc")
 

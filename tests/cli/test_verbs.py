@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.cli.conftest import RATE, tones
+from sounds import RATE, tones
 
 from weft import zoo
 from weft.audio.audio import Audio
