@@ -90,12 +90,17 @@ class Similarity(Filler):
 
 
 def confidence(candidate: Candidate) -> float:
-    """Return how sure one can be that a candidate belongs, in [0, 1]; falls with its score."""
-    return float(np.clip(1 / (1 + np.exp(4 * (candidate.score - 0.7))), _LEAST_CONFIDENCE, 0.99))
+    """Return how sure one can be that a candidate belongs, in (0.05, 0.99); falls with its score.
+
+    Scores near 0 are exact repeats, about 0.6 is another take of the same noise or texture, above
+    1.5 the copy is hardly better than any other place.
+    """
+    doubt = 1 / (1 + np.exp(-3 * (candidate.score - 1)))
+    return float(_LEAST_CONFIDENCE + (0.99 - _LEAST_CONFIDENCE) * (1 - doubt))
 
 
 def self_similarity(window: Window, config: SimilarityConfig | None = None) -> float:
-    """Return how well the best match explains the two sides, in [0, 1]; 0 where there is none."""
+    """Return how well the best match explains the two sides: its `confidence`, 0 without one."""
     best = find_candidates(window, config or SimilarityConfig(), 1)
     return confidence(best[0]) if best else 0.0
 
