@@ -206,6 +206,40 @@ def extrapolate(
     return signal[:, order:]
 
 
+def lost_power(
+    signals: Float[np.ndarray, "b n"],
+    coefficients: Float[np.ndarray, "b p"],
+    num_samples: int,
+) -> Float[np.ndarray, "b m"]:
+    """Return what share of a signal's power its model cannot predict 1, 2, … samples ahead.
+
+    It rises from the share of the prediction error to 1: at once for noise, slowly for tones.
+
+    Args:
+        signals: what the models were fitted to, longer than their order.
+        coefficients: error filters with a leading 1.
+        num_samples: farthest prediction.
+
+    Returns:
+        Variance of the prediction over the power of the signal, in [0, 1]; 0 for silence.
+
+    Example:
+        >>> noise = np.random.default_rng(0).standard_normal((1, 5000))
+        >>> lost_power(noise, burg(noise, 4), 3).round(1).tolist()
+        [[1.0, 1.0, 1.0]]
+    """
+    order, length = coefficients.shape[1] - 1, signals.shape[1]
+    size = fft.next_fast_len(length, real=True)
+    error = fft.rfft(signals, size, axis=1) * fft.rfft(coefficients, size, axis=1)
+    error = fft.irfft(error, size, axis=1)[:, order:length]
+    power = np.maximum(_row_dot(signals, signals) / length, _MIN_POWER)
+    share = _row_dot(error, error) / (length - order) / power
+    impulse = np.ones((len(signals), 1))
+    response = extrapolate(impulse, coefficients, max(0, num_samples - 1))
+    response = np.concatenate((impulse, response), axis=1)[:, :num_samples]
+    return np.minimum(share[:, None] * np.cumsum(response**2, axis=1), 1)
+
+
 def usable_order(num_samples: int, order: int) -> int:
     """Return the order that this much context carries: a third of its samples at the most.
 
@@ -403,9 +437,7 @@ def _solve_near_end(
     return linalg.solveh_banded(bands, right, lower=True)
 
 
-def _row_dot(
-    left: Float[np.ndarray, "b n"], right: Float[np.ndarray, "b n"]
-) -> Float[np.ndarray, " b"]:
+def _row_dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the inner products of rows; a row's does not depend on the others, to the bit."""
     return np.einsum("bn,bn->b", left, right)
 

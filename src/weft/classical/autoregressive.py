@@ -16,11 +16,12 @@ from weft.audio.prediction import (
     burg_segments,
     extrapolate,
     fill_least_squares,
+    lost_power,
     usable_order,
 )
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler
-from weft.classical.sides import Sides, agreement, match_level, take_sides
+from weft.classical.sides import Sides, confidence, match_level, take_sides
 from weft.classical.simple import draw_line
 from weft.errors import ConfigError
 from weft.rng import Rng
@@ -113,11 +114,11 @@ class Lpc(Filler):
         sides = [self.config.model.sides(window) for window in windows]
         predictions = predict_sides(sides, self.config.model.noise_level)
         fills = []
-        for window, side, (forward, backward) in zip(windows, sides, predictions, strict=True):
-            samples = join_predictions(side, forward, backward)
+        for window, side, prediction in zip(windows, sides, predictions, strict=True):
+            samples = join_predictions(side, prediction)
             if self.config.match_level:
                 samples = match_level(samples, side, window.sample_rate)
-            fills.append([_make_fill(self.name, samples, side, agreement(side, forward, backward))])
+            fills.append([_make_fill(self.name, samples, side, prediction)])
         return fills
 
 
@@ -196,22 +197,27 @@ class Janssen(Filler):
         before, gap, after = sides[0].lengths
         order = sides[0].order
         if order == 0:
+            nothing = Prediction()
             return [
-                _make_fill(self.name, draw_line(side.before, side.after, gap), side, 0.0)
+                _make_fill(self.name, join_predictions(side, nothing), side, nothing)
                 for side in sides
             ]
         rows = np.concatenate([np.pad(side.before, ((0, 0), (0, gap + after))) for side in sides])
         rows[:, before + gap :] = np.concatenate([side.after for side in sides])
-        first_filters = self._iterate(rows, before, before + gap, order)
-        forward = extrapolate(rows[:, :before], first_filters, gap)
-        backward = extrapolate(rows[:, : before + gap - 1 : -1], first_filters, gap)[:, ::-1]
+        filters = self._iterate(rows, before, before + gap, order)
+        forward = extrapolate(rows[:, :before], filters, gap)
+        backward = extrapolate(rows[:, : before + gap - 1 : -1], filters, gap)[:, ::-1]
+        longer = rows[:, :before] if before >= after else rows[:, before + gap :]
+        lost = lost_power(longer, filters, (gap + 1) // 2)[:, -1]
         fills = []
         for side, channels in zip(sides, _spans([len(side.before) for side in sides]), strict=True):
-            confidence = agreement(
-                side, forward[channels] if before else None, backward[channels] if after else None
+            prediction = Prediction(
+                forward=forward[channels] if before else None,
+                backward=backward[channels] if after else None,
+                lost=float(lost[channels].mean()),
             )
             samples = rows[channels, before : before + gap]
-            fills.append(_make_fill(self.name, samples, side, confidence))
+            fills.append(_make_fill(self.name, samples, side, prediction))
         return fills
 
     def _iterate(
@@ -245,16 +251,23 @@ class Janssen(Filler):
         return max(1, round(self.config.iterations * min(1.0, self.config.full_samples / gap)))
 
 
-def predict_sides(
-    sides: Sequence[Sides], noise_level: float = NOISE_LEVEL
-) -> list[tuple[Float[np.ndarray, "c g"] | None, Float[np.ndarray, "c g"] | None]]:
+@final
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What both sides of a gap say about it."""
+
+    forward: Float[np.ndarray, "c g"] | None = None
+    """Prediction from the left; None where that side is too short for a model."""
+    backward: Float[np.ndarray, "c g"] | None = None
+    """Prediction from the right, in the order of time."""
+    lost: float = 1.0
+    """Share of power that the models cannot predict over half the gap, in [0, 1]."""
+
+
+def predict_sides(sides: Sequence[Sides], noise_level: float = NOISE_LEVEL) -> list[Prediction]:
     """Predict into each gap from both sides, each side by a model of its own.
 
     Sides of equal length and order are computed together.
-
-    Returns:
-        For each gap the forward and the backward prediction, both in the order of time; None where
-        a side is too short for a model.
     """
     groups: dict[tuple[int, int], list[tuple[int, bool]]] = defaultdict(list)
     for i, side in enumerate(sides):
@@ -263,27 +276,32 @@ def predict_sides(
             if order:
                 groups[context.shape[1], order].append((i, is_after))
     found: list[list[Float[np.ndarray, "c g"] | None]] = [[None, None] for _ in sides]
+    losses: list[list[float]] = [[] for _ in sides]
     for (_, order), members in groups.items():
         contexts = [sides[i].after[:, ::-1] if end else sides[i].before for i, end in members]
         rows = np.concatenate(contexts)
         filters = burg(rows, order, noise_level=noise_level)
-        predicted = extrapolate(rows, filters, max(sides[i].num_samples for i, _ in members))
+        longest = max(sides[i].num_samples for i, _ in members)
+        predicted = extrapolate(rows, filters, longest)
+        lost = lost_power(rows, filters, (longest + 1) // 2)
         spans = _spans([len(context) for context in contexts])
         for (i, is_after), channels in zip(members, spans, strict=True):
-            samples = predicted[channels, : sides[i].num_samples]
+            gap = sides[i].num_samples
+            samples = predicted[channels, :gap]
             found[i][is_after] = samples[:, ::-1] if is_after else samples
-    return [(forward, backward) for forward, backward in found]
+            losses[i].append(float(lost[channels, (gap + 1) // 2 - 1].mean()))
+    return [
+        Prediction(forward=forward, backward=backward, lost=float(np.mean(loss)) if loss else 1.0)
+        for (forward, backward), loss in zip(found, losses, strict=True)
+    ]
 
 
-def join_predictions(
-    sides: Sides,
-    forward: Float[np.ndarray, "c g"] | None,
-    backward: Float[np.ndarray, "c g"] | None,
-) -> Float[np.ndarray, "c g"]:
+def join_predictions(sides: Sides, prediction: Prediction) -> Float[np.ndarray, "c g"]:
     """Cross-fade both predictions over the gap, by gains that follow their correlation.
 
     One prediction alone stays as it is; without any, a line is drawn.
     """
+    forward, backward = prediction.forward, prediction.backward
     if forward is None and backward is None:
         return draw_line(sides.before, sides.after, sides.num_samples)
     if backward is None or forward is None:
@@ -295,13 +313,13 @@ def join_predictions(
 
 
 def _make_fill(
-    model: str, samples: Float[np.ndarray, "c g"], sides: Sides, confidence: float
+    model: str, samples: Float[np.ndarray, "c g"], sides: Sides, prediction: Prediction
 ) -> Fill:
     """Put the constant offset back and say what was done."""
     return Fill(
         samples=samples + sides.offset,
         model=model,
-        confidence=confidence,
+        confidence=confidence(sides, prediction.forward, prediction.backward, prediction.lost),
         is_joined=True,
         details={"order": float(sides.order)},
     )

@@ -66,31 +66,37 @@ def take_sides(window: Window, span_ms: float, context_ms: float) -> Sides:
     )
 
 
-def agreement(
+def confidence(
     sides: Sides,
     forward: Float[np.ndarray, "c g"] | None,
     backward: Float[np.ndarray, "c g"] | None,
+    lost: float,
 ) -> float:
-    """Return how much of the sound in the middle of the gap both sides predict alike, in [0, 1].
+    """Return how sure an autoregressive fill is, in [0, 1].
 
-    This is the confidence of autoregressive fills: the covariance of both predictions, weighted by
-    the product of the gains of a cross-fade, over the power of the predictions or of the
-    surroundings, whichever is more. It is near 1 for steady tones and short gaps and near 0 where
-    the sound is noise or changes within the gap. A single prediction gets half the share of the
-    surroundings' power that it keeps. Silence is certain.
+    One minus the larger of two estimates of the error in the middle of the gap, both relative to
+    the power of the surroundings: what the models say they cannot predict that far, which rises
+    with the gap and with noise, and half the squared difference of the predictions from both
+    sides, which tells where the sound changes within the gap. With one side only, half of what
+    the first estimate leaves. Silence is certain.
+
+    Args:
+        sides: what surrounds the gap.
+        forward: prediction from the left, if there is one.
+        backward: prediction from the right, if there is one.
+        lost: share of power that cannot be predicted over half the gap, in [0, 1].
     """
     power = _power(np.concatenate((sides.before, sides.after), axis=1))
+    if forward is None and backward is None:
+        return 0.0
     if power == 0:
-        return 1.0 if sides.before.size and sides.after.size else 0.5
+        return 1.0
     if forward is None or backward is None:
-        known = forward if backward is None else backward
-        return 0.0 if known is None else 0.5 * min(1.0, _power(known) / power)
+        return 0.5 * (1 - lost)
     weight = fade_in(sides.num_samples)
     weight = weight * (1 - weight)
-    weight = weight / weight.sum()
-    covariance = float(((forward * backward).mean(0) * weight).sum())
-    predicted = float(((forward**2 + backward**2).mean(0) * weight).sum()) / 2
-    return min(1.0, max(0.0, covariance / max(predicted, power)))
+    difference = float((((forward - backward) ** 2).mean(0) * weight).sum() / weight.sum())
+    return min(1.0, max(0.0, 1 - max(lost, difference / (2 * power))))
 
 
 def match_level(
@@ -110,10 +116,10 @@ def match_level(
     wanted = np.exp(
         np.interp(np.linspace(0, 1, num_samples), [0, 1], np.log([levels[0], levels[-1]]))
     )
-    width = min(max(1, round(0.02 * sample_rate)), num_samples)
+    reach = min(round(0.01 * sample_rate), num_samples)
     sums = np.cumsum(np.concatenate(([0.0], (samples**2).mean(0))))
-    stop = np.minimum(np.arange(num_samples) + (width + 1) // 2, num_samples)
-    start = np.maximum(np.arange(num_samples) - width // 2, 0)
+    stop = np.minimum(np.arange(num_samples) + reach + 1, num_samples)
+    start = np.maximum(np.arange(num_samples) - reach, 0)
     found = np.maximum((sums[stop] - sums[start]) / (stop - start), 1e-30)
     return samples * np.sqrt(np.clip(wanted / found, 1, 10 ** (MAX_RAISE_DB / 10)))
 

@@ -99,7 +99,8 @@ class CrossfadeFill(Filler):
                 samples = forward + backward
             else:
                 samples = forward * (1 - weight) + backward * weight
-        return Fill(samples=samples, model=self.name, confidence=0.1 / (1 + window.gap_ms))
+        confidence = 0.1 / (1 + window.gap_ms)
+        return Fill(samples=samples, model=self.name, confidence=confidence, is_joined=True)
 
 
 def draw_line(

@@ -103,7 +103,7 @@ class ASpain(Filler):
         hop = round(self.config.window_ms * window.sample_rate / 1000 / HOPS_PER_WINDOW)
         size = fft.next_fast_len(max(2, hop)) * HOPS_PER_WINDOW
         gap = window.gap.num_samples
-        peak = float(np.abs(window.samples).max(initial=0))
+        peak = float(np.abs(window.samples[:, window.known]).max(initial=0))
         if peak == 0:
             samples = np.zeros((window.num_channels, gap))
             return Fill(samples=samples, model=self.name, confidence=1.0, is_joined=True)
