@@ -19,7 +19,7 @@ import numpy as np
 
 from weft import auto
 from weft.audio.audio import Audio
-from weft.auto import FEATURES, SHORT_MS, Auto, propose, short_features
+from weft.auto import FEATURES, SHORT_MS, Auto, level_cost, propose, short_features
 from weft.canvas.canvas import Region, Window
 from weft.canvas.filler import Fill
 from weft.canvas.windows import context_samples, read_window
@@ -48,6 +48,7 @@ class Row:
     model: str
     features: np.ndarray
     distance: float
+    level_cost: float = 0.0
 
 
 def windows_of(
@@ -92,6 +93,7 @@ def collect(num_gaps: int) -> list[Row]:
                         p.fill.model,
                         p.features,
                         distance(audio, window, p.fill),
+                        level_cost(window, p.fill),
                     )
                     for p in propose(window, num_takes=1, rng=rng)
                 ]
@@ -146,6 +148,7 @@ def cross_validate(rows: list[Row]) -> tuple[dict[str, float], dict[tuple[str, f
             expected = max(0.0, float(row.features @ weights[row.model]))
             errors.setdefault(row.model, []).append(expected - row.distance)
             key = (row.file, row.gap_ms, row.start)
+            expected += row.level_cost
             if row.model != "short" and (key not in chosen or expected < chosen[key][0]):
                 chosen[key] = (expected, row)
     spreads = {model: float(np.sqrt(np.mean(np.square(e)))) for model, e in errors.items()}

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler
 from weft.classical.autoregressive import Lpc
+from weft.classical.levels import TOLERANCE_DB, hold_level, level_excess_db
 from weft.classical.noise import ExtrapolationNoise, NoiseFill
 from weft.classical.similarity import Similarity
 from weft.rng import Rng
@@ -30,6 +31,8 @@ SHORT_MS = 15.0
 """Shorter gaps are clicks: they come by the thousand, and nothing is searched for them."""
 NEAR = 1.0
 """Log-spectral distance, in log10 of power, under which a fill counts as near the truth."""
+LEVEL_COST = 0.2
+"""Distance that one dB of level beyond what is tolerated costs."""
 NUM_MATCHES = 4
 """Places of the recording that are proposed for each gap, at least."""
 
@@ -130,10 +133,11 @@ def propose(window: Window, *, num_takes: int, rng: Rng) -> list[Proposal]:
         mismatch=_mismatch(copies[0]),
         noisiness=float(noise[0].details["noisiness"]),
     )
-    return [
-        Proposal(fill=fill, features=features(window, fill, evidence))
+    held = [
+        replace(fill, samples=hold_level(window, fill.samples))
         for fill in (*lpc, *blurred, *noise, *copies)
     ]
+    return [Proposal(fill=fill, features=features(window, fill, evidence)) for fill in held]
 
 
 def features(window: Window, fill: Fill, evidence: Evidence) -> Float[np.ndarray, " d"]:
@@ -216,13 +220,25 @@ class Auto(Filler):
     def _choose(self, window: Window, num_takes: int, rng: Rng) -> list[Fill]:
         """Rank all proposals for one gap."""
         judges = predictors()
-        ranked = sorted(
-            (judges[proposal.fill.model].distance(proposal.features), i, proposal.fill)
-            for i, proposal in enumerate(propose(window, num_takes=num_takes, rng=rng))
-        )
-        return [
-            _judged(fill, judges[fill.model], distance) for distance, _, fill in ranked[:num_takes]
+        proposals = propose(window, num_takes=num_takes, rng=rng)
+        distances = [judges[p.fill.model].distance(p.features) for p in proposals]
+        costs = [
+            distance + level_cost(window, proposal.fill)
+            for distance, proposal in zip(distances, proposals, strict=True)
         ]
+        order = sorted(range(len(costs)), key=lambda i: (costs[i], i))
+        return [
+            _judged(proposals[i].fill, judges[proposals[i].fill.model], distances[i])
+            for i in order[:num_takes]
+        ]
+
+
+def level_cost(window: Window, fill: Fill) -> float:
+    """Return what a fill's level outside that of its surroundings adds to its expected distance.
+
+    A distance in logarithms forgives a fill that is too soft; ears do not.
+    """
+    return LEVEL_COST * max(0.0, abs(level_excess_db(window, fill.samples)) - TOLERANCE_DB)
 
 
 SHORT_FILLER = Lpc
