@@ -147,6 +147,35 @@ def test_band_limited_material_is_not_filled_with_silence(filler, gap_ms):
         assert snr_db(original, fill) > 3
 
 
+def low_passed_floats() -> np.ndarray:
+    """A chord in noise, filtered in double precision: nothing above 7 kHz, not even rounding."""
+    chord = harmonic_tones((196.0, 246.9, 311.1), 1.0, RATE, floor_db=-30.0, seed=1)[0]
+    taps = np.arange(-750, 751)
+    kernel = 0.3 * np.sinc(0.3 * taps) * np.kaiser(1501, 16.0)
+    return 0.2 * np.convolve(chord, kernel, "valid")[None]
+
+
+@pytest.mark.parametrize("filler", FILLERS[:3], ids=filler_name)
+@pytest.mark.parametrize("length", [441, 1764])
+def test_an_empty_band_of_exact_floats_does_no_harm(filler, length):
+    samples = low_passed_floats()
+    fill = filled(filler, window_of(samples, 14000, length))
+    # Measured 17.6 dB (LPC, 40 ms) and more.
+    assert snr_db(samples[:, 14000 : 14000 + length], fill) > 15
+
+
+def test_without_assumed_noise_the_fill_blows_up():
+    samples = low_passed_floats()
+    window, original = window_of(samples, 14000, 1764), samples[:, 14000:15764]
+    found = [
+        snr_db(original, filled(Janssen(JanssenConfig(model=ModelSpan(noise_level=level))), window))
+        for level in (1e-8, 1e-4)
+    ]
+    # Measured -62 and 31 dB.
+    assert found[0] < 0
+    assert found[1] > 28
+
+
 @pytest.mark.parametrize("filler", FILLERS, ids=filler_name)
 def test_the_stereo_image_survives(filler):
     rng = np.random.default_rng(0)
