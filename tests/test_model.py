@@ -74,11 +74,14 @@ def test_a_gap_is_filled_the_same_whatever_far_gaps_stand_beside_it() -> None:
     assert np.array_equal(alone, beside)
 
 
-def test_a_short_gap_is_filled_first_and_then_is_context() -> None:
-    filler = NoiseFiller(context=50.0)
-    Model(filler, CARD).fill(inpaint(NOISE, [(1.0, 1.2), (1.21, 1.22)]))
-    # The two windows share a batch, and in it neither knows the other.
-    assert [window.gap.num_samples for window in filler.windows] == [10, 200]
+def test_gaps_close_together_are_filled_again_with_each_other_as_context() -> None:
+    filler = NoiseFiller(context=60.0)
+    result = Model(filler, CARD).fill(inpaint(NOISE, [(1.0, 1.2), (1.21, 1.22), (2.0, 2.1)]))
+    # Shortest first. In the first pass no gap knows another; the second fills the close ones.
+    assert [window.gap.num_samples for window in filler.windows] == [10, 100, 200, 10, 200]
+    assert [window.before().shape[1] for window in filler.windows] == [10, 60, 60, 60, 60]
+    assert [window.after().shape[1] for window in filler.windows] == [60, 60, 10, 60, 60]
+    assert len(result.gaps) == 3
 
 
 def test_a_gap_longer_than_a_window_comes_in_pieces_that_see_what_came_before() -> None:

@@ -1,6 +1,7 @@
 """Models: anything that fills a canvas, and what comes back."""
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,8 @@ from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError, Wef
 from weft.rng import Rng
 from weft.takes import SIDE_MS, score_take
 
+CROWDED_MS = 50.0
+"""Gaps nearer than this to another that was not filled yet are filled again when it is."""
 Progress = Callable[[int, int], None]
 """Called with (gaps done, gaps in all)."""
 
@@ -133,7 +136,8 @@ class Model:
         """Fill every gap of a canvas.
 
         Only windows around the gaps are read. Short gaps are filled first; a filled gap is context
-        for the ones after it.
+        for the ones after it. Gaps that stood close to unknown ones, as in dense crackle, are
+        filled a second time with the fills of their neighbours as context.
 
         Args:
             canvas: what is missing.
@@ -159,17 +163,23 @@ class Model:
                 f"{self.name} fills empty gaps from their surroundings; it uses no draft, no known "
                 "band and no text; leave them out"
             )
-        settings = _Settings(takes=takes, fade_ms=fade_ms, rng=Rng(seed))
+        settings = _Settings(
+            takes=takes, fade_ms=fade_ms, rng=Rng(seed), min_confidence=min_confidence
+        )
         fills: dict[Region, GapFill] = {}
+        crowded: list[Region] = []
         recording = canvas.audio
         for batch in batch_gaps(canvas.gaps, self.filler, canvas.audio):
             unknown = [gap for gap in canvas.gaps if gap not in fills]
-            for gap, gap_takes in self._fill_batch(recording, batch, unknown, settings):
-                is_left_alone = gap_takes[0].confidence < min_confidence
-                fills[gap] = GapFill(region=gap, takes=gap_takes, is_left_alone=is_left_alone)
+            crowded += [gap for gap in batch if self._is_crowded(recording, gap, unknown)]
+            for fill in self._fill_batch(recording, batch, unknown, settings):
+                fills[fill.region] = fill
                 if on_progress is not None:
                     on_progress(len(fills), len(canvas.gaps))
             recording = canvas.audio.patched(_patches(fills.values(), 0))
+        for batch in batch_gaps(crowded, self.filler, canvas.audio):
+            for fill in self._fill_batch(recording, batch, [], settings):
+                fills[fill.region] = fill
         ordered = tuple(fills[gap] for gap in canvas.gaps)
         num_takes = max(len(gap.takes) for gap in ordered)
         return FillResult(
@@ -185,8 +195,8 @@ class Model:
         batch: Sequence[Region],
         unknown: Sequence[Region],
         settings: "_Settings",
-    ) -> Iterator[tuple[Region, tuple[GapTake, ...]]]:
-        """Yield each gap of the batch with its takes, best first."""
+    ) -> Iterator[GapFill]:
+        """Yield what happens to each gap of the batch."""
         limit_ms = self.filler.max_gap_ms
         limit = None if limit_ms is None else round(limit_ms * recording.sample_rate / 1000)
         whole = [gap for gap in batch if len(split_gap(gap, limit)) == 1]
@@ -195,11 +205,21 @@ class Model:
         for gap, window, fills in zip(whole, windows, proposals, strict=True):
             original = recording.read(gap.start, gap.stop)
             chosen = fills[: settings.takes]
-            yield gap, tuple(_finish(window, fill, original, gap, settings) for fill in chosen)
+            takes = tuple(_finish(window, fill, original, gap, settings) for fill in chosen)
+            yield settings.decide(gap, takes)
         for gap in batch:
             pieces = split_gap(gap, limit)
             if len(pieces) > 1:
-                yield gap, self._fill_pieces(recording, gap, pieces, unknown, settings)
+                takes = self._fill_pieces(recording, gap, pieces, unknown, settings)
+                yield settings.decide(gap, takes)
+
+    def _is_crowded(self, recording: Audio, gap: Region, unknown: Sequence[Region]) -> bool:
+        """Whether another gap cuts off what the filler would hear close to this one."""
+        context = context_samples(self.filler, gap, recording.sample_rate)
+        near = min(context, round(CROWDED_MS * recording.sample_rate / 1000))
+        i = bisect_left(unknown, gap)
+        is_left = i > 0 and unknown[i - 1].stop > gap.start - near
+        return is_left or (i + 1 < len(unknown) and unknown[i + 1].start < gap.stop + near)
 
     def _window(self, recording: Audio, gap: Region, unknown: Sequence[Region]) -> Window:
         context = context_samples(self.filler, gap, recording.sample_rate)
@@ -251,6 +271,12 @@ class _Settings:
     takes: int
     fade_ms: float
     rng: Rng
+    min_confidence: float
+
+    def decide(self, gap: Region, takes: tuple[GapTake, ...]) -> GapFill:
+        """Leave a gap alone if its best take is not confident enough."""
+        is_left_alone = takes[0].confidence < self.min_confidence
+        return GapFill(region=gap, takes=takes, is_left_alone=is_left_alone)
 
 
 def _finish(
