@@ -20,6 +20,9 @@ _FLOOR = 1e-8
 _HIGHEST_RATE = 50_000
 """Features need nothing above half of this; faster recordings are averaged down, in Hz."""
 
+_ODD_CHANNELS = 0.6
+"""Weight of odd channels in the mix; 1 would lose what is out of phase between left and right."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +95,8 @@ class FrameGrid:
     ) -> Frames:
         """Cut frames from sample ``first`` on; those that reach over an end are unknown.
 
-        Powers of the channels are added (of even and odd channels where there are more than two),
-        so that sounds out of phase between channels do not vanish. Unknown samples are not read.
+        Channels are mixed to one, odd ones weaker, so that neither side nor sounds out of phase
+        between them vanish. Unknown samples are not read.
         """
         start, stop = first, first + (num_frames - 1) * self.hop_length + self.num_covered
         inside = slice(max(start, 0), max(min(stop, samples.shape[1]), max(start, 0)))
@@ -102,8 +105,9 @@ class FrameGrid:
         stretch = samples[:, inside].astype(np.float32)
         if not here.all():
             stretch[:, ~here] = 0
-        if stretch.shape[0] > 2:
-            stretch = np.stack([stretch[0::2].mean(axis=0), stretch[1::2].mean(axis=0)])
+        if stretch.shape[0] > 1:
+            odd = _ODD_CHANNELS * stretch[1::2].mean(axis=0)
+            stretch = (stretch[0::2].mean(axis=0) + odd)[None]
         if any(pad):
             stretch = np.pad(stretch, ((0, 0), pad))
         starts = first + np.arange(num_frames) * self.hop_length
@@ -134,20 +138,19 @@ class FrameGrid:
         )
         if step > 1:
             whole = stretch.shape[1] // step * step
-            stretch = stretch[:, :whole].reshape(stretch.shape[0], -1, step).mean(axis=2)
+            stretch = stretch[:, :whole].reshape(1, -1, step).mean(axis=2)
         n_fft = 1 << (length - 1).bit_length()
         window = hann_window(length).astype(np.float32)
         filters = mel_filterbank(
             int(rate), n_fft, self.num_mels, 30.0 if rate > 2000 else 0.0, min(16000.0, rate / 2)
         ).astype(np.float32)
         powers = np.zeros((num_frames, self.num_mels))
-        views = np.lib.stride_tricks.sliding_window_view(stretch, length, axis=1)[:, ::hop]
-        for channel in views:
-            for block in range(0, num_frames, 512):
-                part = channel[block : min(block + 512, num_frames)]
-                spectra = fft.rfft(part * window, n_fft, axis=1)
-                power = spectra.real**2 + spectra.imag**2
-                powers[block : block + len(part)] += power @ filters.T
+        views = np.lib.stride_tricks.sliding_window_view(stretch[0], length)[::hop]
+        for block in range(0, num_frames, 512):
+            part = views[block : min(block + 512, num_frames)]
+            spectra = fft.rfft(part * window, n_fft, axis=1)
+            power = spectra.real**2 + spectra.imag**2
+            powers[block : block + len(part)] = power @ filters.T
         return powers
 
 

@@ -116,7 +116,7 @@ def find_candidates(window: Window, config: SimilarityConfig, num: int) -> list[
         raise ConfigError(f"num must be >= 1, got {num}")
     window = _centred(window)
     places = _search(window, config)
-    candidates = rank([_align(window, config, place) for place in places], places, window.gap_ms)
+    candidates = _rank([_align(window, config, place) for place in places], places, window.gap_ms)
     chosen: list[Candidate] = []
     for candidate in candidates:
         if all(candidate.start >= c.stop or candidate.stop <= c.start for c in chosen):
@@ -137,7 +137,7 @@ def _centred(window: Window) -> Window:
     return replace(window, samples=samples)
 
 
-def rank(candidates: list[Candidate], places: list[_Place], gap_ms: float) -> list[Candidate]:
+def _rank(candidates: list[Candidate], places: list[_Place], gap_ms: float) -> list[Candidate]:
     """Score candidates by their own fit and by what the others say, and sort them.
 
     A candidate's expected distance is its mean distance to all, weighted by how well each fits
