@@ -57,9 +57,13 @@ class ModelSpan:
             raise ConfigError(f"noise_level must be in [0, 1), got {self.noise_level}")
 
     def span_ms(self, gap_ms: float) -> float:
-        """Return the span of the model for a gap of this length."""
-        gaps, spans = np.log(np.array(self.spans_ms)).T
-        return float(np.exp(np.interp(np.log(max(gap_ms, 1e-9)), gaps, spans)))
+        """Return the span of the model for a gap of this length, rounded to a quarter octave.
+
+        The rounding gives many clicks of similar lengths equal models, to be computed together.
+        """
+        gaps, spans = np.log2(np.array(self.spans_ms)).T
+        rounded = np.round(4 * np.log2(max(gap_ms, 1e-9))) / 4
+        return float(2 ** np.interp(rounded, gaps, spans))
 
     def context_ms(self, gap_ms: float) -> float:
         """Return the context fitted on each side of a gap of this length."""
