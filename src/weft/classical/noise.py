@@ -112,6 +112,7 @@ class NoiseFill(Filler):
         return Fill(
             samples=samples,
             model=self.name,
+            is_joined=True,
             confidence=float(np.clip(flatness, 0.0, 0.95)),
             details={"noisiness": flatness},
         )
@@ -152,6 +153,7 @@ class ExtrapolationNoise(Filler):
                             smooth, window, rng.stream(gap, take), self.config
                         ),
                         model=self.name,
+                        is_joined=True,
                         confidence=float(np.clip(np.exp(-window.gap_ms / 150.0), 0.02, 0.95)),
                         details={"order": float(self.config.order)},
                     )
@@ -178,6 +180,9 @@ def shaped_noise(
     window: Window, stream: np.random.Generator, config: NoiseConfig
 ) -> Float[np.ndarray, "c g"]:
     """Draw noise with the spectra of the sides; silence where there is no side at all."""
+    limit = round(config.side_ms * window.sample_rate / 1000)
+    if not (np.any(window.before(limit)) or np.any(window.after(limit))):
+        return np.zeros((window.num_channels, window.gap.num_samples))
     shape = _Shape.of(window, config)
     return shape.draw(stream, None)
 

@@ -69,6 +69,7 @@ class Similarity(Filler):
             Fill(
                 samples=render(window, candidate, self.config, edges),
                 model=self.name,
+                is_joined=True,
                 confidence=confidence(candidate),
                 details=_details(window, candidate),
             )
@@ -84,6 +85,7 @@ class Similarity(Filler):
         return Fill(
             samples=samples,
             model=self.name,
+            is_joined=True,
             confidence=_LEAST_CONFIDENCE if window.known.any() else 0.0,
             details={"fallback": "nothing to copy: autoregressive fill and noise"},
         )
