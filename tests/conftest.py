@@ -1,7 +1,4 @@
-"""Sounds and fillers that many tests share."""
-
-from collections.abc import Sequence
-from typing import final
+"""Sounds that many tests share, and settings of the property tests."""
 
 import numpy as np
 import pytest
@@ -9,68 +6,12 @@ from hypothesis import Phase, settings
 
 from weft.audio.audio import Audio
 from weft.audio.synth import harmonic_tones
-from weft.canvas.canvas import Window
-from weft.canvas.filler import Fill, Filler
-from weft.rng import Rng
 
 # Shrinking through the type hook can take minutes; the first failing example says enough.
 settings.register_profile(
     "weft", deadline=None, max_examples=50, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("weft")
-
-
-@final
-class NoiseFiller(Filler):
-    """Fills with drawn noise, so that draws, order and joins can be watched."""
-
-    def __init__(
-        self,
-        *,
-        max_gap_ms: float | None = None,
-        confidence: float = 0.5,
-        context: float = 50.0,
-        is_joined: bool = False,
-    ) -> None:
-        self._max_gap_ms = max_gap_ms
-        self._confidence = confidence
-        self._context_ms = context
-        self._is_joined = is_joined
-        self.windows: list[Window] = []
-
-    @property
-    def name(self) -> str:
-        return "noise-for-tests"
-
-    @property
-    def max_gap_ms(self) -> float | None:
-        return self._max_gap_ms
-
-    def context_ms(self, gap_ms: float) -> float:
-        return self._context_ms
-
-    def fill(self, windows: Sequence[Window], *, num_takes: int, rng: Rng) -> list[list[Fill]]:
-        self.windows.extend(windows)
-        return [
-            [
-                Fill(
-                    samples=0.1
-                    * rng.stream(window.start + window.gap.start, take).standard_normal(
-                        (window.num_channels, window.gap.num_samples)
-                    ),
-                    model=self.name,
-                    confidence=self._confidence,
-                    is_joined=self._is_joined,
-                )
-                for take in range(num_takes)
-            ]
-            for window in windows
-        ]
-
-
-@pytest.fixture
-def noise_filler() -> type[NoiseFiller]:
-    return NoiseFiller
 
 
 @pytest.fixture

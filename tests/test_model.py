@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import NoiseFiller
+from fillers import NoiseFiller
 from weft.audio.audio import Audio, Patch
 from weft.canvas import Canvas, Region, inpaint
 from weft.card import ModelCard

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import NoiseFiller
+from fillers import NoiseFiller
 from weft.audio.audio import Audio, Patch
 from weft.canvas.canvas import Region
 from weft.canvas.windows import batch_gaps, read_window, split_gap

@@ -1,0 +1,56 @@
+"""A filler for tests of the driver."""
+
+from collections.abc import Sequence
+from typing import final
+
+from weft.canvas.canvas import Window
+from weft.canvas.filler import Fill, Filler
+from weft.rng import Rng
+
+
+@final
+class NoiseFiller(Filler):
+    """Fills with drawn noise, so that draws, order and joins can be watched."""
+
+    def __init__(
+        self,
+        *,
+        max_gap_ms: float | None = None,
+        confidence: float = 0.5,
+        context: float = 50.0,
+        is_joined: bool = False,
+    ) -> None:
+        self._max_gap_ms = max_gap_ms
+        self._confidence = confidence
+        self._context_ms = context
+        self._is_joined = is_joined
+        self.windows: list[Window] = []
+
+    @property
+    def name(self) -> str:
+        return "noise-for-tests"
+
+    @property
+    def max_gap_ms(self) -> float | None:
+        return self._max_gap_ms
+
+    def context_ms(self, gap_ms: float) -> float:
+        return self._context_ms
+
+    def fill(self, windows: Sequence[Window], *, num_takes: int, rng: Rng) -> list[list[Fill]]:
+        self.windows.extend(windows)
+        return [
+            [
+                Fill(
+                    samples=0.1
+                    * rng.stream(window.start + window.gap.start, take).standard_normal(
+                        (window.num_channels, window.gap.num_samples)
+                    ),
+                    model=self.name,
+                    confidence=self._confidence,
+                    is_joined=self._is_joined,
+                )
+                for take in range(num_takes)
+            ]
+            for window in windows
+        ]
