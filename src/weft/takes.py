@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
+from weft.audio.levels import level_db
 from weft.audio.prediction import burg
 from weft.audio.spectral import mel_filterbank, stft
 from weft.canvas.canvas import Window
@@ -79,8 +80,7 @@ def _level_step_db(window: Window, fill: Float[np.ndarray, "c g"], limit: int) -
     steps = [0.0]
     for outside, inside in pairs:
         if outside.shape[1] >= 16:
-            levels = [np.mean(part**2) + 1e-12 for part in (outside, inside)]
-            steps.append(abs(float(10 * np.log10(levels[1] / levels[0]))))
+            steps.append(abs(level_db(inside) - level_db(outside)))
     return min(max(steps), 60.0)
 
 

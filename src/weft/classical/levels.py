@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.audio.fades import fade_in
+from weft.audio.levels import level_db
 from weft.canvas.canvas import Window
 
 SIDE_MS = 200.0
@@ -14,8 +15,6 @@ MAX_GAIN_DB = 9.0
 """Most that a fill is raised or lowered: a fill that needs more is another sound."""
 EDGE_MS = 25.0
 """How much of the gap a change of level takes at each end."""
-
-_SILENCE = 1e-10
 
 
 def level_excess_db(window: Window, fill: Float[np.ndarray, "c g"]) -> float:
@@ -30,10 +29,10 @@ def level_excess_db(window: Window, fill: Float[np.ndarray, "c g"]) -> float:
         where no side is known. Below -100 dB of full scale all is silence.
     """
     limit = max(1, round(SIDE_MS * window.sample_rate / 1000))
-    sides = [_level_db(side) for side in (window.before(limit), window.after(limit)) if side.size]
+    sides = [level_db(side) for side in (window.before(limit), window.after(limit)) if side.size]
     if not sides or not fill.size:
         return 0.0
-    level = _level_db(fill)
+    level = level_db(fill)
     return max(level - max(sides), 0.0) + min(level - min(sides), 0.0)
 
 
@@ -71,7 +70,3 @@ def _solve_gain(
         else:
             high = gain_db
     return (low + high) / 2
-
-
-def _level_db(samples: Float[np.ndarray, "c n"]) -> float:
-    return 10 * float(np.log10(max(np.mean(samples**2), _SILENCE)))

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-Levels are root mean squares over all channels in dB of full scale, at least `FLOOR_DB`, so two
+Levels are root mean squares over all channels in dB of full scale, at least -100, so two
 silent stretches differ by 0 dB. A seam is an end of a gap with sound outside it; a gap at the start
 or the end of the recording has one seam, a gap that is the whole recording none. What stands
 outside the gaps is the reference's.
@@ -21,14 +21,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from weft.audio.levels import level_db
 from weft.audio.prediction import burg
 from weft.canvas.canvas import Region
 from weft.errors import ConfigError
 from weft.metrics.pairs import Estimate, validate, validate_gaps
 from weft.shapes import Samples
 
-FLOOR_DB = -100.0
-"""Level of silence."""
 CLICK_DB = 6.0
 """Above this, `seam_click_db` speaks of a click: stationary noise against itself stays below."""
 
@@ -37,17 +36,6 @@ _CLICK_SURROUND_MS = 500.0
 _CLICK_ORDER = 32
 _CLICK_QUANTILE = 0.99
 _MAX_FIT_SAMPLES = 1 << 15
-
-
-def level_db(samples: Float[np.ndarray, "c n"]) -> float:
-    """Return the root mean square level of a stretch, in dB of full scale, >= -100.
-
-    Example:
-        >>> round(level_db(np.full((1, 10), 0.1)), 6)
-        -20.0
-    """
-    power = float(np.mean(samples**2)) if samples.size else 0.0
-    return max(FLOOR_DB, 10 * float(np.log10(max(power, 1e-30))))
 
 
 def seam_level_step_db(
