@@ -12,6 +12,7 @@ stores the weights, fitted on all recordings, in src/weft/auto.json.
 import argparse
 import json
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from weft.canvas.canvas import Region, Window
 from weft.canvas.filler import Fill
 from weft.canvas.windows import context_samples, read_window
 from weft.data.corpora import find_corpus, open_entry
+from weft.data.manifest import Entry
 from weft.evaluate.positions import PositionConfig, draw_gaps
 from weft.metrics.lsd import log_spectral_distance
 from weft.rng import Rng
@@ -73,45 +75,46 @@ def distance(audio: Audio, window: Window, fill: Fill) -> float:
     return log_spectral_distance(truth, estimate, [inside])
 
 
-def collect(num_gaps: int) -> list[Row]:
-    """Fill gaps of all recordings, by all models."""
-    rows: list[Row] = []
+def collect_from(corpus: str, entry: Entry, num_gaps: int) -> list[Row]:
+    """Fill gaps of one recording, by all models."""
     rng = Rng(0)
-    for corpus in CORPORA:
-        for entry in find_corpus(corpus).select("valid"):
-            audio = open_entry(entry, sample_rate=RATE, is_mono=True)
-            stop = min(audio.num_samples, round(LONGEST_S * RATE))
-            audio = Audio.from_samples(audio.read(0, stop), RATE)
-            name = entry.path.name
-            for gap_ms, window in windows_of(audio, name, LENGTHS_MS, num_gaps):
-                rows += [
-                    Row(
-                        corpus,
-                        name,
-                        gap_ms,
-                        window.start + window.gap.start,
-                        p.fill.model,
-                        p.features,
-                        distance(audio, window, p.fill),
-                        level_cost(window, p.fill),
-                    )
-                    for p in propose(window, num_takes=1, rng=rng)
-                ]
-            for gap_ms, window in windows_of(audio, name, SHORT_LENGTHS_MS, num_gaps):
-                fill = auto.SHORT_FILLER().fill([window], num_takes=1, rng=rng)[0][0]
-                rows.append(
-                    Row(
-                        corpus,
-                        name,
-                        gap_ms,
-                        window.start + window.gap.start,
-                        "short",
-                        short_features(window, fill),
-                        distance(audio, window, fill),
-                    )
-                )
-        print(f"collected {corpus}", flush=True)
+    audio = open_entry(entry, sample_rate=RATE, is_mono=True)
+    audio = Audio.from_samples(audio.read(0, min(audio.num_samples, round(LONGEST_S * RATE))), RATE)
+    rows: list[Row] = []
+
+    def add(gap_ms: float, window: Window, model: str, fill: Fill, values: np.ndarray) -> None:
+        rows.append(
+            Row(
+                corpus,
+                entry.path.name,
+                gap_ms,
+                window.start + window.gap.start,
+                model,
+                values,
+                distance(audio, window, fill),
+                level_cost(window, fill),
+            )
+        )
+
+    for gap_ms, window in windows_of(audio, entry.path.name, LENGTHS_MS, num_gaps):
+        for proposal in propose(window, num_takes=1, rng=rng):
+            add(gap_ms, window, proposal.fill.model, proposal.fill, proposal.features)
+    for gap_ms, window in windows_of(audio, entry.path.name, SHORT_LENGTHS_MS, num_gaps):
+        fill = auto.SHORT_FILLER().fill([window], num_takes=1, rng=rng)[0][0]
+        add(gap_ms, window, "short", fill, short_features(window, fill))
     return rows
+
+
+def collect(num_gaps: int, num_jobs: int) -> list[Row]:
+    """Fill gaps of all recordings, by all models."""
+    tasks = [
+        (corpus, entry, num_gaps)
+        for corpus in CORPORA
+        for entry in find_corpus(corpus).select("valid")
+    ]
+    with ProcessPoolExecutor(num_jobs) as pool:
+        futures = [pool.submit(collect_from, *task) for task in tasks]
+        return [row for future in futures for row in future.result()]
 
 
 def fit(rows: list[Row]) -> dict[str, np.ndarray]:
@@ -183,9 +186,10 @@ def table(rows: list[Row], chosen: dict[tuple[str, float, int], Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gaps", type=int, default=6, help="gaps a recording and length")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--write", action="store_true", help=f"store the weights in {TARGET.name}")
     options = parser.parse_args()
-    rows = collect(options.gaps)
+    rows = collect(options.gaps, options.jobs)
     spreads, chosen = cross_validate(rows)
     print(table(rows, chosen))
     print({model: round(spread, 3) for model, spread in spreads.items()})

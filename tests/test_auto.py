@@ -48,7 +48,17 @@ def test_a_recording_that_repeats_is_filled_from_its_repetition(loop: np.ndarray
     assert best.model == "similarity"
     error = best.samples - truth
     assert 10 * np.log10((truth**2).sum() / (error**2).sum()) > 20
-    assert best.confidence > 0.8
+
+
+def test_a_repetition_gives_more_confidence_than_none(loop: np.ndarray) -> None:
+    rng = np.random.default_rng(8)
+    time = np.arange(RATE // 4) / RATE
+    pitches = 220 * 2 ** (rng.uniform(0, 24, 40) / 12)
+    notes = [np.sin(2 * np.pi * hz * time) * np.exp(-6 * time) for hz in pitches]
+    never = 0.3 * np.concatenate(notes)[None] + 1e-4 * rng.standard_normal((1, 10 * RATE))
+    start, length = 5 * RATE + 999, RATE // 2
+    sure, unsure = (fill_of(window_of(sound, start, length))[0] for sound in (loop, never))
+    assert sure.confidence > unsure.confidence + 0.1
 
 
 def test_noise_is_not_filled_by_prediction(noise: np.ndarray) -> None:

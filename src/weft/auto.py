@@ -173,9 +173,9 @@ def _mismatch(fill: Fill) -> float:
 class Auto(Filler):
     """Chooses, for each gap, from what all the models propose.
 
-    Clicks shorter than `SHORT_MS` are filled by least squares at once, many together. For every other gap the
-    proposals of all models are ranked by their expected distance from the truth. ``confidence`` is
-    the probability that a fill is nearer than `NEAR`.
+    Clicks shorter than `SHORT_MS` are filled by least squares at once, many together. For every
+    other gap the proposals of all models are ranked by their expected distance from the truth.
+    ``confidence`` is the probability that a fill is nearer than `NEAR`.
     """
 
     @property
