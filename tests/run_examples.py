@@ -1,8 +1,7 @@
-"""Run every example of the README and of examples/, as a user would.
+"""Run every example of the README, of docs/ and of examples/, as a user would.
 
-Shell blocks of the README run line by line in a scratch copy of the examples; Python blocks run as
-scripts. A block that follows the comment ``<!-- not run -->`` is skipped (the two install commands,
-which have run by then).
+The blocks of a page run in order in a folder with copies of the examples. A block that follows the
+comment ``<!-- not run -->`` is skipped: the install commands, which have run by then.
 """
 
 import os
@@ -22,18 +21,17 @@ def main() -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     count = 0
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        for example in (ROOT / "examples").glob("damaged.*"):
-            shutil.copy(example, scratch)
-        shutil.copy(ROOT / "examples" / "damaged.flac", scratch / "take3.flac")
-        for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        with tempfile.TemporaryDirectory() as folder:
+            for example in (ROOT / "examples").glob("damaged.*"):
+                shutil.copy(example, folder)
+            shutil.copy(ROOT / "examples" / "damaged.flac", Path(folder, "take3.flac"))
             for skipped, language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
                 if skipped:
                     continue
                 print(f"--- {page.name}\n{code}", flush=True)
                 command = ["sh", "-ec", code] if language == "sh" else [sys.executable, "-c", code]
-                subprocess.run(command, cwd=scratch, env=environment, check=True)
+                subprocess.run(command, cwd=folder, env=environment, check=True)
                 count += 1
     scripts = [p for p in sorted((ROOT / "examples").glob("*.py")) if p.stem != "make_damaged"]
     for script in scripts:
