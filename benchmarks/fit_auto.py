@@ -20,7 +20,7 @@ import numpy as np
 
 from weft import auto
 from weft.audio.audio import Audio
-from weft.auto import FEATURES, SHORT_MS, Auto, level_cost, propose, short_features
+from weft.auto import FEATURES, SHORT_MS, Auto, propose, short_features
 from weft.canvas.canvas import Region, Window
 from weft.canvas.filler import Fill
 from weft.canvas.windows import context_samples, read_window
@@ -50,7 +50,7 @@ class Row:
     model: str
     features: np.ndarray
     distance: float
-    level_cost: float = 0.0
+    cost: float
 
 
 def windows_of(
@@ -82,7 +82,9 @@ def collect_from(corpus: str, entry: Entry, num_gaps: int) -> list[Row]:
     audio = Audio.from_samples(audio.read(0, min(audio.num_samples, round(LONGEST_S * RATE))), RATE)
     rows: list[Row] = []
 
-    def add(gap_ms: float, window: Window, model: str, fill: Fill, values: np.ndarray) -> None:
+    def add(
+        gap_ms: float, window: Window, model: str, fill: Fill, values: np.ndarray, cost: float
+    ) -> None:
         rows.append(
             Row(
                 corpus,
@@ -92,16 +94,16 @@ def collect_from(corpus: str, entry: Entry, num_gaps: int) -> list[Row]:
                 model,
                 values,
                 distance(audio, window, fill),
-                level_cost(window, fill),
+                cost,
             )
         )
 
     for gap_ms, window in windows_of(audio, entry.path.name, LENGTHS_MS, num_gaps):
-        for proposal in propose(window, num_takes=1, rng=rng):
-            add(gap_ms, window, proposal.fill.model, proposal.fill, proposal.features)
+        for p in propose(window, num_takes=1, rng=rng):
+            add(gap_ms, window, p.fill.model, p.fill, p.features, p.cost)
     for gap_ms, window in windows_of(audio, entry.path.name, SHORT_LENGTHS_MS, num_gaps):
         fill = auto.SHORT_FILLER().fill([window], num_takes=1, rng=rng)[0][0]
-        add(gap_ms, window, "short", fill, short_features(window, fill))
+        add(gap_ms, window, "short", fill, short_features(window, fill), 0.0)
     return rows
 
 
@@ -151,7 +153,7 @@ def cross_validate(rows: list[Row]) -> tuple[dict[str, float], dict[tuple[str, f
             expected = max(0.0, float(row.features @ weights[row.model]))
             errors.setdefault(row.model, []).append(expected - row.distance)
             key = (row.file, row.gap_ms, row.start)
-            expected += row.level_cost
+            expected += row.cost
             if row.model != "short" and (key not in chosen or expected < chosen[key][0]):
                 chosen[key] = (expected, row)
     spreads = {model: float(np.sqrt(np.mean(np.square(e)))) for model, e in errors.items()}

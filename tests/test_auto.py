@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from weft.audio.audio import Audio
-from weft.auto import FEATURES, NEAR, SHORT_MS, Auto, Predictor, predictors, propose
+from weft.auto import (
+    FEATURES,
+    NEAR,
+    SHORT_MS,
+    Auto,
+    Predictor,
+    level_cost,
+    predictors,
+    propose,
+)
 from weft.canvas.canvas import Region, Window
 from weft.canvas.windows import context_samples, read_window
 from weft.rng import Rng
@@ -126,3 +135,12 @@ def test_silence_stays_silent(num_samples: int) -> None:
 def test_one_sample_beside_the_gap_is_enough() -> None:
     window = window_of(np.full((1, 3), 0.1), 1, 2)
     assert np.isfinite(fill_of(window)[0].samples).all()
+
+
+def test_noise_is_kept_out_of_what_is_no_noise(loop: np.ndarray, noise: np.ndarray) -> None:
+    for sound, costs in ((loop, True), (noise, False)):
+        window = window_of(sound, 5 * RATE, RATE // 2)
+        proposals = {p.fill.model: p for p in propose(window, num_takes=1, rng=Rng(0))}
+        level = level_cost(window, proposals["noise"].fill)
+        assert (proposals["noise"].cost > level + 0.2) == costs
+        assert proposals["similarity"].cost == level_cost(window, proposals["similarity"].fill)

@@ -33,6 +33,11 @@ NEAR = 1.0
 """Log-spectral distance, in log10 of power, under which a fill counts as near the truth."""
 LEVEL_COST = 0.2
 """Distance that one dB of level beyond what is tolerated costs."""
+NOISY = 0.45
+"""Noisiness of the sides from which on noise belongs: field recordings of rain, wind and surf have
+0.5 to 0.8, music up to 0.5, speech under 0.1."""
+NOISE_COST = {"noise": 1.0, "lpc-noise": 0.5}
+"""What each unit of noisiness that the sides lack to `NOISY` costs, by model."""
 NUM_MATCHES = 4
 """Places of the recording that are proposed for each gap, at least."""
 
@@ -84,6 +89,8 @@ class Proposal:
     fill: Fill
     features: Float[np.ndarray, " d"]
     """As `FEATURES` names them."""
+    cost: float
+    """What is added to the expected distance for what a distance does not hear, >= 0."""
 
 
 @final
@@ -137,7 +144,14 @@ def propose(window: Window, *, num_takes: int, rng: Rng) -> list[Proposal]:
         replace(fill, samples=hold_level(window, fill.samples))
         for fill in (*lpc, *blurred, *noise, *copies)
     ]
-    return [Proposal(fill=fill, features=features(window, fill, evidence)) for fill in held]
+    return [
+        Proposal(
+            fill=fill,
+            features=features(window, fill, evidence),
+            cost=level_cost(window, fill) + noise_cost(fill, evidence),
+        )
+        for fill in held
+    ]
 
 
 def features(window: Window, fill: Fill, evidence: Evidence) -> Float[np.ndarray, " d"]:
@@ -223,7 +237,7 @@ class Auto(Filler):
         proposals = propose(window, num_takes=num_takes, rng=rng)
         distances = [judges[p.fill.model].distance(p.features) for p in proposals]
         costs = [
-            distance + level_cost(window, proposal.fill)
+            distance + proposal.cost
             for distance, proposal in zip(distances, proposals, strict=True)
         ]
         order = sorted(range(len(costs)), key=lambda i: (costs[i], i))
@@ -239,6 +253,15 @@ def level_cost(window: Window, fill: Fill) -> float:
     A distance in logarithms forgives a fill that is too soft; ears do not.
     """
     return LEVEL_COST * max(0.0, abs(level_excess_db(window, fill.samples)) - TOLERANCE_DB)
+
+
+def noise_cost(fill: Fill, evidence: Evidence) -> float:
+    """Return what noise beside sides that are not noise adds to a fill's expected distance.
+
+    A mean spectrum is never far from anything, so noise has small distances in the midst of speech,
+    where everyone hears that it does not belong.
+    """
+    return NOISE_COST.get(fill.model, 0.0) * max(0.0, NOISY - evidence.noisiness)
 
 
 SHORT_FILLER = Janssen
