@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from scipy import linalg
 
+from weft.audio.interpolation import fill_least_squares, solve_toeplitz
 from weft.audio.prediction import (
     autocorrelation_lpc,
     burg,
     burg_segments,
     extrapolate,
     extrapolate_gap,
-    fill_least_squares,
-    solve_toeplitz,
     usable_order,
 )
 from weft.errors import ConfigError, ShapeError

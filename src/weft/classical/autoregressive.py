@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.audio.fades import crossfade_gains, fade_in
+from weft.audio.interpolation import fill_least_squares
 from weft.audio.prediction import (
     NOISE_LEVEL,
     autocorrelation_lpc,
     burg,
     burg_segments,
     extrapolate,
-    fill_least_squares,
     lost_power,
     usable_order,
 )
