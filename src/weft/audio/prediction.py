@@ -289,10 +289,11 @@ def extrapolate_gap(
     return forward, backward
 
 
-def row_dot(
-    left: Float[np.ndarray, "b n"], right: Float[np.ndarray, "b n"]
-) -> Float[np.ndarray, " b"]:
-    """Return the inner products of rows; a row's does not depend on the others, to the bit."""
+def row_dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the inner products of rows ``b n``, ``b``; each is its row's alone, to the bit.
+
+    Not annotated with shapes: it runs hundreds of thousands of times, and checks would double that.
+    """
     return np.einsum("bn,bn->b", left, right)
 
 
