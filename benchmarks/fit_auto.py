@@ -34,7 +34,8 @@ RATE = 24000
 LENGTHS_MS = (20.0, 35.0, 50.0, 75.0, 100.0, 150.0, 225.0, 300.0, 450.0, 600.0, 750.0, 1100.0)
 SHORT_LENGTHS_MS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)
 CORPORA = ("music", "piano", "environment", "speech")
-RIDGE = 3.0
+RIDGE = 150.0
+"""Chosen from 3, 30 and 150 by cross-validation on the same recordings: 0.921, 0.919, 0.914."""
 LONGEST_S = 120.0
 TARGET = Path(auto.__file__).with_name("auto.json")
 
