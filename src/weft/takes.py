@@ -1,4 +1,4 @@
-"""Takes: ranking several fills of one gap by how well each one belongs."""
+"""Takes: how well a fill belongs, by what can be heard without the truth."""
 
 from dataclasses import dataclass
 from typing import final
@@ -30,7 +30,7 @@ class TakeScore:
 
     @property
     def total(self) -> float:
-        """One number to rank by: minus a weighted sum of the parts, in dB, <= 0."""
+        """One number for all: minus a weighted sum of the parts, in dB, <= 0."""
         return -(0.5 * self.seam_db + 0.5 * self.level_db + self.spectrum_db)
 
 
