@@ -213,16 +213,21 @@ class Model:
                 takes = self._fill_pieces(recording, gap, pieces, unknown, settings)
                 yield settings.decide(gap, takes)
 
+    def _context(self, recording: Audio, gap: Region) -> int:
+        return context_samples(
+            self.filler, gap, recording.sample_rate, num_channels=recording.num_channels
+        )
+
     def _is_crowded(self, recording: Audio, gap: Region, unknown: Sequence[Region]) -> bool:
         """Whether another gap cuts off what the filler would hear close to this one."""
-        context = context_samples(self.filler, gap, recording.sample_rate)
+        context = self._context(recording, gap)
         near = min(context, round(CROWDED_MS * recording.sample_rate / 1000))
         i = bisect_left(unknown, gap)
         is_left = i > 0 and unknown[i - 1].stop > gap.start - near
         return is_left or (i + 1 < len(unknown) and unknown[i + 1].start < gap.stop + near)
 
     def _window(self, recording: Audio, gap: Region, unknown: Sequence[Region]) -> Window:
-        context = context_samples(self.filler, gap, recording.sample_rate)
+        context = self._context(recording, gap)
         return read_window(recording, gap, unknown, context)
 
     def _fill_pieces(

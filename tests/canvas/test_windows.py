@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fillers import NoiseFiller
 from weft.audio.audio import Audio, Patch
 from weft.canvas.canvas import Region
-from weft.canvas.windows import batch_gaps, read_window, split_gap
+from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
 from weft.errors import AudioFormatError
 
 
@@ -75,3 +75,9 @@ def test_a_gap_larger_than_a_batch_is_still_filled() -> None:
     audio = Audio.from_samples(np.zeros((1, 9000)), 1000)
     gap = Region(start=10, stop=8000)
     assert list(batch_gaps([gap], NoiseFiller(), audio, max_samples=10)) == [(gap,)]
+
+
+def test_the_context_is_what_the_filler_wants_as_far_as_memory_allows() -> None:
+    gap, filler = Region(start=10, stop=20), NoiseFiller(context=60_000.0)
+    assert context_samples(filler, gap, 48000, num_channels=2) == 60 * 48000
+    assert context_samples(filler, gap, 192000, num_channels=8) == 1_500_000

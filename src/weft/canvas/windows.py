@@ -13,6 +13,9 @@ from weft.errors import AudioFormatError
 
 BATCH_SAMPLES = 1 << 22
 """Samples, channels counted, that the windows of one batch hold together (32 MB)."""
+WINDOW_SAMPLES = 24_000_000
+"""Samples, channels counted, that the context of one gap holds at the most (192 MB): two minutes of
+stereo at 96 kHz."""
 
 
 def split_gap(gap: Region, max_samples: int | None) -> tuple[Region, ...]:
@@ -72,10 +75,14 @@ def read_window(audio: Audio, gap: Region, unknown: Sequence[Region], context: i
     )
 
 
-def context_samples(filler: Filler, gap: Region, sample_rate: int) -> int:
-    """Return the context a filler wants beside a gap, in samples."""
+def context_samples(filler: Filler, gap: Region, sample_rate: int, *, num_channels: int = 1) -> int:
+    """Return the context a filler gets on each side of a gap, in samples.
+
+    What the filler wants, but no more than memory allows with many channels at high rates.
+    """
     gap_ms = 1000 * gap.num_samples / sample_rate
-    return round(filler.context_ms(gap_ms) * sample_rate / 1000)
+    wanted = round(filler.context_ms(gap_ms) * sample_rate / 1000)
+    return min(wanted, WINDOW_SAMPLES // (2 * num_channels))
 
 
 def batch_gaps(
@@ -88,7 +95,7 @@ def batch_gaps(
     batch: list[Region] = []
     held = 0
     for gap in sorted(gaps, key=lambda gap: (gap.num_samples, gap.start)):
-        context = context_samples(filler, gap, audio.sample_rate)
+        context = context_samples(filler, gap, audio.sample_rate, num_channels=audio.num_channels)
         size = (gap.num_samples + 2 * context) * audio.num_channels
         if batch and held + size > max_samples:
             yield tuple(batch)

@@ -98,7 +98,7 @@ def _try_gap(job: Job, model: Model, gap: Region) -> tuple[str, float]:
     limit = None if limit_ms is None else round(limit_ms * rate / 1000)
     name, confidence = model.name, 1.0
     for piece in split_gap(gap, limit):
-        context = context_samples(model.filler, piece, rate)
+        context = context_samples(model.filler, piece, rate, num_channels=job.audio.num_channels)
         window = read_window(job.audio, piece, job.regions, context)
         settings = job.request.settings
         fill = model.filler.fill([window], num_takes=settings.takes, rng=Rng(settings.seed))[0][0]
@@ -108,8 +108,9 @@ def _try_gap(job: Job, model: Model, gap: Region) -> tuple[str, float]:
 
 def _window_bytes(job: Job, model: Model, gap: Region) -> int:
     """Return what the window around a gap takes in memory."""
-    context = context_samples(model.filler, gap, job.audio.sample_rate)
-    return 8 * (gap.num_samples + 2 * context) * job.audio.num_channels
+    audio = job.audio
+    context = context_samples(model.filler, gap, audio.sample_rate, num_channels=audio.num_channels)
+    return 8 * (gap.num_samples + 2 * context) * audio.num_channels
 
 
 def _output_bytes(job: Job) -> int:
