@@ -144,10 +144,17 @@ def fit(rows: list[Row]) -> dict[str, np.ndarray]:
     return weights
 
 
-def cross_validate(rows: list[Row]) -> tuple[dict[str, float], dict[tuple[str, float, int], Row]]:
-    """Predict every recording by a fit without it: errors by model, choices by gap."""
+Key = tuple[str, float, int]
+"""File, length and position of a gap."""
+
+
+def cross_validate(rows: list[Row]) -> tuple[dict[str, float], dict[Key, tuple[float, Row]]]:
+    """Predict every recording by a fit without it.
+
+    Returns the root mean square error by model, and for each gap the cost and the row chosen.
+    """
     errors: dict[str, list[float]] = {}
-    chosen: dict[tuple[str, float, int], tuple[float, Row]] = {}
+    chosen: dict[Key, tuple[float, Row]] = {}
     for file in sorted({row.file for row in rows}):
         weights = fit([row for row in rows if row.file != file])
         for row in (row for row in rows if row.file == file):
@@ -158,10 +165,26 @@ def cross_validate(rows: list[Row]) -> tuple[dict[str, float], dict[tuple[str, f
             if row.model != "short" and (key not in chosen or expected < chosen[key][0]):
                 chosen[key] = (expected, row)
     spreads = {model: float(np.sqrt(np.mean(np.square(e)))) for model, e in errors.items()}
-    return spreads, {key: row for key, (_, row) in chosen.items()}
+    return spreads, chosen
 
 
-def table(rows: list[Row], chosen: dict[tuple[str, float, int], Row]) -> str:
+def calibration(spreads: dict[str, float], chosen: dict[Key, tuple[float, Row]]) -> str:
+    """Return what became of the confidences stated, as Markdown."""
+    stated, near = [], []
+    for cost, row in chosen.values():
+        judge = auto.Predictor(weights=np.zeros(1), spread=spreads[row.model])
+        stated.append(judge.confidence(cost - row.cost))
+        near.append(row.distance < auto.NEAR)
+    places = np.minimum(np.array(stated) * 5, 4).astype(int)
+    lines = ["| confidence | gaps | mean confidence | share nearer |", "|---|---|---|---|"]
+    for place in range(5):
+        inside = places == place
+        values = f"{np.mean(np.array(stated)[inside]):.2f} | {np.mean(np.array(near)[inside]):.2f}"
+        lines.append(f"| {place / 5:.1f}-{place / 5 + 0.2:.1f} | {inside.sum()} | {values} |")
+    return "\n".join(lines)
+
+
+def table(rows: list[Row], chosen: dict[Key, tuple[float, Row]]) -> str:
     """Return mean distances by material and length, as Markdown."""
     models = sorted({row.model for row in rows} - {"short"})
     header = ["material", "gap ms", "n", *models, "auto", "best, knowing the truth"]
@@ -178,7 +201,7 @@ def table(rows: list[Row], chosen: dict[tuple[str, float, int], Row]) -> str:
             )
             for model in models
         }
-        auto_mean = np.mean([chosen[key].distance for key in group])
+        auto_mean = np.mean([chosen[key][1].distance for key in group])
         best = np.mean([min(row.distance for row in g) for g in group.values()])
         values = [*first.values(), auto_mean, best]
         cells = [corpus, f"{gap_ms:g}", str(len(group)), *(f"{value:.2f}" for value in values)]
@@ -195,6 +218,7 @@ def main() -> None:
     rows = collect(options.gaps, options.jobs)
     spreads, chosen = cross_validate(rows)
     print(table(rows, chosen))
+    print(calibration(spreads, chosen))
     print({model: round(spread, 3) for model, spread in spreads.items()})
     if options.write:
         weights = fit(rows)
