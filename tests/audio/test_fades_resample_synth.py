@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.audio.fades import crossfade_gains, fade_in
+from weft.audio.fades import crossfade, crossfade_gains, fade_in
 from weft.audio.resample import resample, to_mono
 from weft.audio.synth import harmonic_tones, song
 from weft.errors import ConfigError
@@ -15,6 +15,21 @@ def test_a_crossfade_keeps_the_power_of_sounds_of_that_correlation(n: int, r: fl
     limited = min(max(r, 0.0), 1.0)
     power = falling**2 + rising**2 + 2 * limited * falling * rising
     assert np.allclose(power, 1)
+
+
+def test_a_crossfade_has_neither_a_dip_nor_a_bump() -> None:
+    one, other = 0.1 * np.random.default_rng(0).standard_normal((2, 1, 20000))
+    unlike = crossfade(one, other, fade_in(20000))[:, 8000:12000]
+    assert unlike.std() == pytest.approx(0.1, rel=0.03)  # 0.071 with gains that add up to 1
+    alike = crossfade(one, one, fade_in(20000))
+    assert np.allclose(alike, one)
+
+
+def test_a_crossfade_has_one_pair_of_gains_for_all_channels() -> None:
+    one, other = np.random.default_rng(1).standard_normal((2, 1, 500))
+    image = np.array([[1.0], [-0.25]])
+    mixed = crossfade(image * one, image * other, fade_in(500))
+    assert np.allclose(mixed[1], -0.25 * mixed[0])
 
 
 def test_a_fade_of_no_samples_is_empty_and_a_negative_one_refused() -> None:

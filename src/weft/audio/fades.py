@@ -35,3 +35,29 @@ def crossfade_gains(
     power = falling**2 + rising**2 + 2 * correlation * falling * rising
     scale = 1 / np.sqrt(np.maximum(power, 1e-12))
     return falling * scale, rising * scale
+
+
+def crossfade(
+    falling: Float[np.ndarray, "c n"],
+    rising: Float[np.ndarray, "c n"],
+    weight: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, "c n"]:
+    """Let one sound give way to another, by gains that follow how much the two agree.
+
+    Where they agree the gains add up to 1, where they do not their powers do, so that there is
+    neither a bump nor a dip. One pair of gains for all channels keeps the stereo image.
+
+    Args:
+        falling: the sound that ends.
+        rising: the sound that begins.
+        weight: share of the rising sound, from 0 to 1 along the fade; see `fade_in`.
+
+    Example:
+        >>> tone = np.ones((1, 4))
+        >>> bool(np.allclose(crossfade(tone, tone, fade_in(4)), tone))
+        True
+    """
+    power = float(np.sqrt((falling**2).sum() * (rising**2).sum()))
+    correlation = float((falling * rising).sum()) / power if power > 0 else 1.0
+    gain_falling, gain_rising = crossfade_gains(weight, correlation)
+    return falling * gain_falling + rising * gain_rising

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import fft
 
-from weft.audio.fades import crossfade_gains, fade_in
+from weft.audio.fades import crossfade, fade_in
 from weft.audio.prediction import extrapolate_gap
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill
@@ -54,21 +54,10 @@ def compose(window: Window, fill: Fill, *, fade_ms: float = FADE_MS) -> Float[np
     )
     weight = fade_in(num_fade)
     if forward is not None:
-        samples[:, :num_fade] = _mix(forward, samples[:, :num_fade], weight)
+        samples[:, :num_fade] = crossfade(forward, samples[:, :num_fade], weight)
     if backward is not None:
-        tail = samples[:, -num_fade:]
-        samples[:, -num_fade:] = _mix(backward, tail, weight[::-1])
+        samples[:, -num_fade:] = crossfade(samples[:, -num_fade:], backward, weight)
     return samples
-
-
-def _mix(
-    edge: Float[np.ndarray, "c m"], fill: Float[np.ndarray, "c m"], weight: Float[np.ndarray, " m"]
-) -> Float[np.ndarray, "c m"]:
-    """Give way from ``edge`` to ``fill``; one pair of gains for all channels keeps the image."""
-    power = float(np.sqrt((edge**2).sum() * (fill**2).sum()))
-    correlation = float((edge * fill).sum()) / power if power > 0 else 1.0
-    falling, rising = crossfade_gains(weight, correlation)
-    return edge * falling + fill * rising
 
 
 def limit_to_band(

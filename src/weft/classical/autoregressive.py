@@ -8,7 +8,7 @@ from typing import Literal, final
 import numpy as np
 from jaxtyping import Float
 
-from weft.audio.fades import crossfade_gains, fade_in
+from weft.audio.fades import crossfade, fade_in
 from weft.audio.interpolation import fill_least_squares
 from weft.audio.prediction import (
     NOISE_LEVEL,
@@ -310,10 +310,7 @@ def join_predictions(sides: Sides, prediction: Prediction) -> Float[np.ndarray, 
         return draw_line(sides.before, sides.after, sides.num_samples)
     if backward is None or forward is None:
         return np.array(forward if backward is None else backward)
-    power = float(np.sqrt((forward**2).sum() * (backward**2).sum()))
-    correlation = float((forward * backward).sum()) / power if power > 0 else 1.0
-    falling, rising = crossfade_gains(fade_in(sides.num_samples), correlation)
-    return forward * falling + backward * rising
+    return crossfade(forward, backward, fade_in(sides.num_samples))
 
 
 def _make_fill(

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import fft
 
-from weft.audio.fades import crossfade_gains, fade_in
+from weft.audio.fades import crossfade, fade_in
 from weft.audio.prediction import extrapolate_gap
 from weft.audio.spectral import hann_window, mel_filterbank
 from weft.shapes import Samples
@@ -64,23 +64,11 @@ def blend_edges(
     result = fill.copy()
     if forward is not None and forward.shape[1]:
         stop = forward.shape[1]
-        result[:, :stop] = blend(forward, fill[:, :stop], fade_in(stop))
+        result[:, :stop] = crossfade(forward, fill[:, :stop], fade_in(stop))
     if backward is not None and backward.shape[1]:
         start = fill.shape[1] - backward.shape[1]
-        result[:, start:] = blend(fill[:, start:], backward, fade_in(backward.shape[1]))
+        result[:, start:] = crossfade(fill[:, start:], backward, fade_in(backward.shape[1]))
     return result
-
-
-def blend(
-    falling: Float[np.ndarray, "c n"],
-    rising: Float[np.ndarray, "c n"],
-    weight: Float[np.ndarray, " n"],
-) -> Float[np.ndarray, "c n"]:
-    """Cross-fade two sounds with gains that suit how much they agree, equal for all channels."""
-    scale = float(np.sqrt((falling**2).sum() * (rising**2).sum()))
-    agreement = float((falling * rising).sum()) / scale if scale > 0 else 0.0
-    gain_falling, gain_rising = crossfade_gains(weight, agreement)
-    return gain_falling * falling + gain_rising * rising
 
 
 def splice(
@@ -100,7 +88,7 @@ def splice(
     likeness = 2 * (product[at + fade] - product[at]) / np.maximum(total, 1e-12 + 1e-9 * energy[-1])
     start = int(at[np.argmax(likeness)])
     stop = start + fade
-    middle = blend(left[:, start:stop], right[:, start:stop], fade_in(fade))
+    middle = crossfade(left[:, start:stop], right[:, start:stop], fade_in(fade))
     return np.concatenate([left[:, :start], middle, right[:, stop:]], axis=1)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Complex, Float
 from scipy import fft
 
-from weft.audio.fades import fade_in
+from weft.audio.fades import crossfade, fade_in
 from weft.audio.prediction import extrapolate_gap
 from weft.audio.spectral import hann_window
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler
-from weft.classical.joining import blend, join_edges
+from weft.classical.joining import join_edges
 from weft.errors import ConfigError
 from weft.rng import Rng
 from weft.shapes import Samples
@@ -67,7 +67,7 @@ class SideSpectrum:
 class NoiseFill(Filler):
     """Fills with shaped noise: rain, wind, surf, hiss, room.
 
-    Each third-octave's level moves on a straight line in dB from one side's to the other's; the
+    The spectrum moves on a straight line in dB from one side's to the other's; the
     phase and level relations of the channels are kept by the Hermitian root of their cross spectra.
     """
 
@@ -170,7 +170,7 @@ def extrapolated(window: Window, order: int) -> Float[np.ndarray, "c g"]:
     before, after = window.before(limit), window.after(limit)
     forward, backward = extrapolate_gap(before, after, num, order=order)
     if forward is not None and backward is not None:
-        return blend(forward, backward, fade_in(num))
+        return crossfade(forward, backward, fade_in(num))
     if forward is not None:
         return forward
     return np.zeros((window.num_channels, num)) if backward is None else backward
