@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -17,6 +18,8 @@ from weft.auto import (
 )
 from weft.canvas.canvas import Region, Window
 from weft.canvas.windows import context_samples, read_window
+from weft.classical.levels import TOLERANCE_DB, level_excess_db
+from weft.classical.noise import NoiseFill
 from weft.rng import Rng
 
 RATE = 16000
@@ -144,3 +147,25 @@ def test_noise_is_kept_out_of_what_is_no_noise(loop: np.ndarray, noise: np.ndarr
         level = level_cost(window, proposals["noise"].fill)
         assert (proposals["noise"].cost > level + 0.2) == costs
         assert proposals["similarity"].cost == level_cost(window, proposals["similarity"].fill)
+
+
+def test_proposals_are_held_near_the_level_of_their_surroundings() -> None:
+    # Bursts: the mean of logarithms, from which noise takes its level, is far below their power.
+    rng = np.random.default_rng(2)
+    envelope = np.repeat((rng.random(500) < 0.25).astype(float), RATE // 50) + 1e-3
+    window = window_of(0.3 * (envelope * rng.standard_normal(10 * RATE))[None], 5 * RATE, RATE // 2)
+    raw = NoiseFill().fill([window], num_takes=1, rng=Rng(0))[0][0]
+    assert level_excess_db(window, raw.samples) < -TOLERANCE_DB - 1
+    held = {p.fill.model: p.fill for p in propose(window, num_takes=1, rng=Rng(0))}["noise"]
+    assert abs(level_excess_db(window, held.samples)) < TOLERANCE_DB + 0.5
+
+
+def test_what_costs_more_is_chosen_later(loop: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = window_of(loop, 5 * RATE, RATE // 2)
+    first = propose(window, num_takes=1, rng=Rng(0))[0]
+    marked = [
+        replace(first, cost=cost, fill=replace(first.fill, details={"cost": cost}))
+        for cost in (0.3, 0.0, 0.1)
+    ]
+    monkeypatch.setattr("weft.auto.propose", lambda *_, **__: marked)
+    assert [fill.details["cost"] for fill in fill_of(window, num_takes=3)] == [0.0, 0.1, 0.3]

@@ -7,7 +7,9 @@ import pytest
 import weft
 from weft import zoo
 from weft.audio.audio import Audio
+from weft.canvas.windows import context_samples, read_window
 from weft.errors import CheckpointError
+from weft.rng import Rng
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -26,6 +28,17 @@ def test_every_model_fills_a_gap_and_leaves_the_rest(name: str, chord: Audio) ->
 def test_every_model_repeats_itself(name: str, chord: Audio) -> None:
     runs = [weft.inpaint(chord, [(1.0, 1.03)], model=name, seed=5).best for _ in range(2)]
     assert np.array_equal(runs[0].samples, runs[1].samples)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.names() if name != "silence"])
+def test_no_second_fade_is_laid_over_a_fill_that_joins(name: str, chord: Audio) -> None:
+    model = zoo.load(name)
+    gap = weft.canvas.Region(start=16000, stop=16480)
+    context = context_samples(model.filler, gap, chord.sample_rate, num_channels=2)
+    window = read_window(chord, gap, [], context)
+    proposed = model.filler.fill([window], num_takes=1, rng=Rng(1))[0][0]
+    filled = weft.inpaint(chord, [gap], model=model, seed=1).best.read(gap.start, gap.stop)
+    assert np.array_equal(filled, proposed.samples)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
