@@ -1,0 +1,1 @@
+"""Embedders: networks that turn sound into vectors whose distances mean something."""

@@ -1,0 +1,107 @@
+"""What the training loop asks of everything that can be trained."""
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from weft.rng import Rng
+
+Batch = Mapping[str, Tensor]
+"""Tensors by name, each with the batch as first axis."""
+Losses = Mapping[str, Float[Tensor, ""]]
+"""Scalars by name; ``loss`` is what is minimised, the others are for the log."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One loss and the parameters that follow it; adversarial recipes have two."""
+
+    name: str
+    """Passed to the module's ``forward``; prefix in logs where there are several."""
+    parameters: Sequence[nn.Parameter]
+    """What its optimiser steps."""
+
+
+class Recipe(abc.ABC):
+    """One thing to train (interface).
+
+    The module that `build` returns computes its own losses: ``module(batch, objective=name,
+    step=step, generator=generator) -> Losses``. So the loop can wrap it for data parallelism, and
+    knows neither sound nor networks. All randomness of a training step comes from ``generator``,
+    which is seeded by (seed, step, rank); all randomness of a batch from the item's ``Rng``.
+    """
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """Name on the command line."""
+
+    @abc.abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """Return all settings as JSON: a run of other settings is not resumed."""
+
+    @abc.abstractmethod
+    def prepare(self, cache: Path) -> None:
+        """Make what examples are drawn from; called once, by rank 0, before `build`.
+
+        Args:
+            cache: a folder that outlives the run and is shared by runs; what is there already and
+                fits is used again.
+        """
+
+    @abc.abstractmethod
+    def open(self, cache: Path) -> None:
+        """Open what `prepare` made; called by every rank."""
+
+    @property
+    @abc.abstractmethod
+    def num_examples(self) -> int:
+        """Examples of an epoch; known after `open`."""
+
+    @abc.abstractmethod
+    def example(self, index: int, rng: Rng) -> Batch:
+        """Return one example, without the batch axis.
+
+        Args:
+            index: in [0, num_examples).
+            rng: of this example in this epoch; crops and augmentation draw from it.
+        """
+
+    @abc.abstractmethod
+    def build(self) -> nn.Module:
+        """Return the module to train, on the CPU, initialised from torch's current generator."""
+
+    def objectives(self, module: nn.Module) -> Sequence[Objective]:
+        """Return the losses and their parameters; unless overridden, one over all parameters."""
+        return [
+            Objective(
+                name="loss", parameters=[p for p in module.parameters() if p.requires_grad]
+            )
+        ]
+
+    def after_step(self, module: nn.Module, step: int) -> None:  # noqa: B027 - nothing to do is usual
+        """Change the module after an optimiser step: teachers, codebooks."""
+
+    def validation(self) -> Iterator[Batch]:
+        """Yield the batches that `validate` sees; always the same. None unless overridden."""
+        return iter(())
+
+    @abc.abstractmethod
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """Return figures of the module on the valid split; it is in eval mode, with EMA weights."""
+
+    @abc.abstractmethod
+    def export(self, module: nn.Module, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the trained model, with EMA weights, and its card into a folder.
+
+        Args:
+            module: in eval mode, on the CPU.
+            folder: exists and is empty.
+            history: lines of the training log, for curves in the card.
+        """
