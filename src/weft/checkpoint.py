@@ -1,0 +1,1 @@
+"""Checkpoints: weights as safetensors, checked before use."""

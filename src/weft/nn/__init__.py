@@ -1,0 +1,1 @@
+"""Networks: modules that know no sound, no seconds and no files."""
