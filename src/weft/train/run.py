@@ -1,0 +1,234 @@
+"""A run: its folder, from the first step to the exported model."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from weft.errors import CheckpointError, ConfigError, OutputError
+from weft.train.config import LoopConfig
+from weft.train.log import TrainingLog
+from weft.train.loop import Loop, Watcher
+from weft.train.recipe import Recipe
+from weft.train.saving import checkpoints
+from weft.train.stopping import Stop, Why
+from weft.train.world import join_world
+from weft.version import __version__
+
+SCHEMA = "weft.train/1"
+CONFIG_FILE = "config.json"
+MODEL_FOLDER = "model"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a session of training ended."""
+
+    folder: Path
+    """Of the run."""
+    step: int
+    """Steps done."""
+    steps: int
+    """Steps of the whole run."""
+    reason: Why
+    """done, or what stopped it."""
+    figures: Mapping[str, float]
+    """Of the last validation; empty where there was none."""
+    model: Path | None
+    """Folder of the exported model."""
+    notes: tuple[str, ...]
+    """What whoever started it should know."""
+    is_first: bool
+    """Whether this is the process that reports."""
+
+
+def train(
+    recipe: Recipe,
+    config: LoopConfig,
+    run: Path,
+    *,
+    cache: Path,
+    is_resumed: bool = False,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    watch: Watcher | None = None,
+) -> RunResult:
+    """Train a recipe, in this process or in all those that ``torchrun`` started.
+
+    Args:
+        recipe: what to train.
+        config: of the loop.
+        run: folder of the run: ``config.json``, ``log.jsonl``, ``checkpoints``, ``model``.
+        cache: folder for what the recipe prepares; shared by runs.
+        is_resumed: go on from the last checkpoint there, if there is one.
+        max_minutes: of this session; the run stops with a checkpoint and goes on with
+            ``is_resumed``.
+        device: auto, cpu or cuda.
+        watch: called after every step.
+
+    Returns:
+        How it ended. A model is exported at the last step and where time was up.
+
+    Raises:
+        ConfigError: the run there was begun with other settings.
+        OutputError: there is a run already, or it cannot be written.
+        CheckpointError: no checkpoint of the run can be used.
+        DivergenceError: too many steps in a row gave no finite gradient.
+    """
+    stop = Stop(max_minutes)
+    with stop.on_signals(), join_world(device) as world:
+        is_begun = _check_folder(run, is_resumed=is_resumed)
+        world.wait()  # before one process writes what another still looks at
+        if world.is_first:
+            recipe.prepare(_make(cache))
+        world.wait()
+        recipe.open(cache)
+        loop = Loop(recipe, config, world, run)
+        notes = _compare(loop, is_begun=is_begun)
+        log = TrainingLog(run, step=loop.state.counters.step, is_written=world.is_first)
+        notes += [log.note] if log.note else []
+        try:
+            stop.begin()
+            reason = loop.train(log, stop, watch)
+            figures = loop.validate(log) if reason in ("done", "time") else {}
+        finally:
+            log.close()
+        model = None
+        if reason in ("done", "time"):
+            model = run / MODEL_FOLDER
+            if world.is_first:
+                export(loop, log, model)
+            world.wait()
+        return RunResult(
+            folder=run,
+            step=loop.state.counters.step,
+            steps=config.steps,
+            reason=reason,
+            figures=figures,
+            model=model,
+            notes=tuple(notes),
+            is_first=world.is_first,
+        )
+
+
+def export(loop: Loop, log: TrainingLog, folder: Path) -> None:
+    """Write the model with averaged weights; the folder is complete or what it was before."""
+    module = loop.state.averaged_module()
+    partial = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    loop.recipe.export(module.cpu(), _make(partial), log.lines)
+    module.to(loop.world.device)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _check_folder(run: Path, *, is_resumed: bool) -> bool:
+    """Say whether there is a run to go on with."""
+    is_begun = (run / CONFIG_FILE).is_file()
+    if is_begun and not is_resumed:
+        raise OutputError(
+            f"there is a run in {run} already; --resume goes on with it, --out names another"
+        )
+    if not is_begun and run.exists() and any(run.iterdir()):
+        raise OutputError(f"{run} holds something that is no run; name another folder with --out")
+    return is_begun
+
+
+def _compare(loop: Loop, *, is_begun: bool) -> list[str]:
+    """Resume the run, or begin it; return notes.
+
+    Raises:
+        ConfigError: the run was begun with other settings.
+    """
+    path = loop.run / CONFIG_FILE
+    ours: dict[str, Any] = {
+        "schema": SCHEMA,
+        "weft": __version__,
+        "recipe": loop.recipe.name,
+        "settings": json.loads(json.dumps(loop.recipe.to_config(), allow_nan=False)),
+        "loop": json.loads(json.dumps(loop.config.to_config())),
+        "environment": _environment(loop),
+    }
+    notes: list[str] = []
+    if is_begun:
+        theirs = _read_config(path)
+        _check_settings(loop, ours, theirs)
+        notes += loop.resume()
+        before, now = theirs["environment"], ours["environment"]
+        changed = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
+        if changed and loop.state.counters.step:
+            notes.append(
+                "the run goes on, but not to the same bits as without a stop: " + ", ".join(changed)
+            )
+    loop.world.wait()  # until all have read what is now replaced
+    if loop.world.is_first:
+        _make(loop.run)
+        text = json.dumps(ours, indent=1, allow_nan=False) + "\n"
+        partial = path.with_name(f".writing-{CONFIG_FILE}")
+        partial.write_text(text, encoding="utf-8")
+        partial.rename(path)
+    loop.world.wait()
+    return notes
+
+
+def _check_settings(loop: Loop, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    done = max(
+        (int(p.name.split("-")[1]) for p in checkpoints(loop.run / "checkpoints")), default=0
+    )
+    other = loop.config.differences(theirs["loop"], done=done)
+    if ours["recipe"] != theirs["recipe"]:
+        other.append(f"recipe was {theirs['recipe']}, now {ours['recipe']}")
+    other += _differences(theirs["settings"], ours["settings"])
+    if other:
+        raise ConfigError(
+            f"the run in {loop.run} was begun with other settings: {'; '.join(other)}. Repeat "
+            "those, or begin another run with --out"
+        )
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Name the settings that differ, those inside of others by a path with dots."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            text
+            for key in sorted({*before, *now})
+            for text in _differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if before == now else [f"{name} was {before}, now {now}"]
+
+
+def _environment(loop: Loop) -> dict[str, Any]:
+    """Return what decides on the last bits beside settings."""
+    device = loop.world.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {
+        "torch": torch.__version__,
+        "device": name,
+        "precision": loop.precision,
+        "processes": loop.world.size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_ours = found["schema"] == SCHEMA and isinstance(found["settings"], dict)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; begin another run") from error
+    if not is_ours:
+        raise CheckpointError(f"{path} has the schema {found['schema']}, wanted {SCHEMA}")
+    return found
+
+
+def _make(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error}") from error
+    return folder
