@@ -1,6 +1,7 @@
 """Short-time spectra and mel bands."""
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -19,29 +20,35 @@ def hann_window(num_samples: int) -> Float[np.ndarray, " n"]:
 
 
 def stft(
-    samples: Samples, *, n_fft: int, hop_length: int, center: bool = True
+    samples: Samples,
+    *,
+    n_fft: int,
+    hop_length: int,
+    center: bool = True,
+    pad_mode: Literal["reflect", "constant"] = "reflect",
 ) -> Complex[np.ndarray, "c f l"]:
     """Return the short-time Fourier transform with a periodic Hann window, not normalised.
 
     Args:
         samples: audio; shorter than ``n_fft`` is zero-padded to one frame.
-        n_fft: window and transform length, in samples, even.
+        n_fft: window and transform length, in samples, >= 2; odd lengths have no Nyquist bin.
         hop_length: distance of frames, in samples.
-        center: reflect ``n_fft // 2`` samples at both ends, so that frame ``i`` is centred on
-            sample ``i * hop_length``; without, frame ``i`` begins there and a rest is left out.
+        center: add ``n_fft // 2`` samples at both ends, so that frame ``i`` is centred on sample
+            ``i * hop_length``; without, frame ``i`` begins there and a rest is left out.
+        pad_mode: what ``center`` adds: the signal reflected, or zeros.
 
     Raises:
-        ConfigError: ``n_fft`` odd or below 2, or ``hop_length`` below 1.
+        ConfigError: ``n_fft`` below 2, or ``hop_length`` below 1.
 
     Example:
         >>> stft(np.ones((2, 4096)), n_fft=1024, hop_length=256).shape
         (2, 513, 17)
     """
-    if n_fft < 2 or n_fft % 2 or hop_length < 1:
-        raise ConfigError(f"n_fft must be even and hop_length >= 1, got {n_fft=}, {hop_length=}")
+    if n_fft < 2 or hop_length < 1:
+        raise ConfigError(f"n_fft must be >= 2 and hop_length >= 1, got {n_fft=}, {hop_length=}")
     if center:
         pad = n_fft // 2
-        reflects = samples.shape[1] > pad
+        reflects = pad_mode == "reflect" and samples.shape[1] > pad
         samples = np.pad(samples, ((0, 0), (pad, pad)), "reflect" if reflects else "constant")
     if samples.shape[1] < n_fft:
         samples = np.pad(samples, ((0, 0), (0, n_fft - samples.shape[1])))
