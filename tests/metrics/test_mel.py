@@ -4,7 +4,7 @@ import pytest
 from weft.audio.spectral import mel_filterbank
 from weft.canvas.canvas import Region
 from weft.errors import ConfigError
-from weft.metrics import MelDistanceConfig, mel_distance
+from weft.metrics import AUDIOTOOLS, DAC, MelDistanceConfig, mel_distance
 
 RATE = 24000
 
@@ -74,3 +74,39 @@ def test_a_setting_outside_its_range_is_refused(bad):
 def test_a_rate_of_zero_is_refused():
     with pytest.raises(ConfigError, match="0 Hz"):
         mel_distance(noise(0), noise(0), 0)
+
+
+def test_the_seven_scales_are_those_of_dac():
+    x, y = noise(0), noise(1)
+    parts = [
+        mel_distance(
+            x,
+            y,
+            RATE,
+            config=MelDistanceConfig(
+                num_mels=(5 * 2**i,), n_ffts=(32 * 2**i,), log_power=1.0, magnitude_weight=0.0
+            ),
+        )
+        for i in range(7)
+    ]
+    assert mel_distance(x, y, RATE, config=DAC) == pytest.approx(sum(parts))
+    assert min(parts) > 0
+
+
+def test_the_log_of_dac_is_that_of_magnitude_not_of_power():
+    # A low tone is far above the floor only in its own filters; noise is everywhere.
+    x = noise(0)
+    assert mel_distance(x, 0.1 * x, RATE, config=DAC) == pytest.approx(7, abs=0.01)
+
+
+@pytest.mark.parametrize("config", [AUDIOTOOLS, DAC], ids=lambda config: config.name)
+def test_every_preset_is_ideal_for_equal_signals_and_finite_for_silence(config):
+    x, silence = noise(0), np.zeros((1, RATE))
+    assert mel_distance(x, x, RATE, config=config) == 0
+    assert mel_distance(silence, silence, RATE, config=config) == 0
+    assert 1 < mel_distance(x, silence, RATE, config=config) < 100
+
+
+def test_loudness_is_not_normalised():
+    x = noise(0)
+    assert mel_distance(x, 0.5 * x, RATE) > 1

@@ -4,10 +4,20 @@ Conventions
 -----------
 Magnitudes are those of a periodic Hann window, not normalised; mel filters have unit area (Slaney)
 and reach from 0 Hz to half the sample rate. Scales are summed, not averaged, so their number is
-part of the unit. Loudness is not normalised.
+part of the unit. Loudness is not normalised: scale both to one loudness first if a comparison asks
+for it, and say so.
 
-Source: MelSpectrogramLoss of descript-audiotools with its defaults, which the token and waveform
-models of the literature report as "mel distance" or "MR".
+* `AUDIOTOOLS`: two scales, magnitude and log terms. "MR" of the literature on guided diffusion and
+  masked tokens: the evaluation of VampNet, which it names, takes the defaults of audiotools.
+* `DAC`: seven scales, log term only, with which DAC and VampNet train their codecs.
+
+The two differ by a factor of several; they never share a column.
+
+Source: MelSpectrogramLoss of descript-audiotools 0.7.2 (`metrics/spectral.py`): its transform has a
+periodic Hann window and, without `match_stride` (the default), only the reflected ``n_fft // 2``
+samples of a centred transform. VampNet, `scripts/exp/eval.py`; DAC, `conf/base.yml`. Differs: 64
+bits. One state of its repository clamps after raising to a power instead
+of before.
 """
 
 from collections.abc import Sequence
@@ -20,7 +30,7 @@ from jaxtyping import Float
 from weft.audio.spectral import mel_filterbank, stft
 from weft.canvas.canvas import Region
 from weft.errors import ConfigError
-from weft.metrics.pairs import Estimate, frames_in, validate, validate_gaps
+from weft.metrics.pairs import Estimate, frames_in, validate, validate_gaps, validate_rate
 from weft.shapes import Samples
 
 
@@ -29,6 +39,8 @@ from weft.shapes import Samples
 class MelDistanceConfig:
     """One setting of the mel distance."""
 
+    name: str = "custom"
+    """What tables call it."""
     num_mels: tuple[int, ...] = (150, 80)
     """Filters of each scale."""
     n_ffts: tuple[int, ...] = (2048, 512)
@@ -63,8 +75,16 @@ class MelDistanceConfig:
             )
 
 
-AUDIOTOOLS = MelDistanceConfig()
+AUDIOTOOLS = MelDistanceConfig(name="audiotools")
 """Defaults of audiotools: 150 and 80 filters, windows of 2048 and 512, both terms."""
+DAC = MelDistanceConfig(
+    name="dac",
+    num_mels=(5, 10, 20, 40, 80, 160, 320),
+    n_ffts=(32, 64, 128, 256, 512, 1024, 2048),
+    log_power=1.0,
+    magnitude_weight=0.0,
+)
+"""Seven scales of DAC: 5 to 320 filters, windows of 32 to 2048, log10 of magnitude only."""
 
 
 def mel_distance(
@@ -86,8 +106,8 @@ def mel_distance(
         config: scales, floor and weights.
 
     Returns:
-        Sum over scales of ``mean |m_x - m_y|`` and ``mean |log10 m_x^2 - log10 m_y^2|``; >= 0; 0
-        for equal signals, two silent ones included.
+        Sum over scales of ``mean |m_x - m_y|`` and ``mean |log10 m_x^2 - log10 m_y^2|``, each with
+        its weight and power of the setting; >= 0; 0 for equal signals, two silent ones included.
 
     Raises:
         ShapeError: channels or lengths differ.
@@ -103,8 +123,7 @@ def mel_distance(
     validate(reference, estimate)
     if gaps is not None:
         validate_gaps(gaps, reference.shape[1])
-    if sample_rate <= 0:
-        raise ConfigError(f"sample_rate must be > 0 Hz, got {sample_rate}")
+    validate_rate(sample_rate)
     distance = 0.0
     for num_mels, n_fft in zip(config.num_mels, config.n_ffts, strict=True):
         filters = mel_filterbank(sample_rate, n_fft, num_mels)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from weft.audio.audio import Audio
 from weft.canvas.canvas import Region
-from weft.errors import AudioFormatError, RegionError, ShapeError
+from weft.errors import AudioFormatError, ConfigError, RegionError, ShapeError
 from weft.shapes import Samples
 
 Estimate: TypeAlias = Float[np.ndarray, "_ _"]
@@ -52,6 +52,19 @@ def validate(reference: Samples, estimate: Estimate) -> None:
                 f"the {name} holds {len(bad)} samples that are NaN or infinite, the first at "
                 f"sample {sample} of channel {channel}; metrics need finite samples"
             )
+
+
+def validate_rate(sample_rate: int) -> None:
+    """Check that a sample rate is one.
+
+    Raises:
+        ConfigError: it is not positive.
+
+    Example:
+        >>> validate_rate(24000)
+    """
+    if sample_rate <= 0:
+        raise ConfigError(f"sample_rate must be > 0 Hz, got {sample_rate}")
 
 
 def validate_gaps(gaps: Sequence[Region], num_samples: int) -> None:
