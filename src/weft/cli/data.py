@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 _DATA = typer.Argument(
-    metavar="FOLDER|NAME", help="Folders, or music, piano, environment, speech, sounds."
+    metavar="FOLDER|NAME",
+    help="Folders, or music, piano, environment, speech, sounds, musicnet, maestro, fma, "
+    "audiocaps, vctk, esc50.",
 )
 _ROOT = typer.Option(help="Folder of the corpora; else the variable WEFT_DATA.")
 
@@ -46,6 +48,7 @@ def list_corpora(
                 "name": manifest.name,
                 "folder": str(manifest.root),
                 "num_files": len(manifest.entries),
+                "num_missing": manifest.num_missing,
                 "duration_s": round(sum(durations), 2) if durations else None,
                 "splits": dict(Counter(e.split or "none" for e in manifest.entries)),
                 "licences": dict(Counter(e.licence or "not stated" for e in manifest.entries)),
@@ -56,7 +59,8 @@ def list_corpora(
         [
             (
                 corpus["name"],
-                str(corpus["num_files"]),
+                str(corpus["num_files"])
+                + (f" ({corpus['num_missing']} missing)" if corpus["num_missing"] else ""),
                 "-" if corpus["duration_s"] is None else f"{corpus['duration_s'] / 60:.1f}",
                 ", ".join(f"{k} {v}" for k, v in corpus["splits"].items()),
                 ", ".join(f"{k} {v}" for k, v in corpus["licences"].items()),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from weft.audio.audio import Audio
 from weft.audio.resample import resample, to_mono
-from weft.data.manifest import Entry, Manifest, read_manifest
+from weft.data.datasets import DATASETS, detect_dataset, read_dataset
+from weft.data.manifest import MANIFEST_NAME, Entry, Manifest, read_manifest
 from weft.errors import ConfigError
 
 DATA_VARIABLE = "WEFT_DATA"
@@ -17,6 +18,7 @@ _FOLDERS = {
     "environment": ("environment",),
     "speech": ("speech",),
     "sounds": ("sounds", "sounds_labelled"),
+    **{name: dataset.folders for name, dataset in DATASETS.items()},
 }
 
 
@@ -28,27 +30,31 @@ def names() -> tuple[str, ...]:
 def find_corpus(corpus: str, *, root: Path | None = None) -> Manifest:
     """Find a corpus.
 
+    A folder that holds a dataset as its authors ship it is read as that dataset, see
+    `weft.data.datasets`.
+
     Args:
         corpus: a folder, ``NAME=FOLDER`` to call it something in tables, or one of the names of
-            `names`, which is looked for below ``root``.
+            `names`, which is looked for below ``root``. Where NAME is that of a dataset, the folder
+            must hold this dataset.
         root: folder of the corpora; unless told, what the environment variable `DATA_VARIABLE`
             names.
 
     Raises:
         ConfigError: there is no such folder, or a name is given and no root is known.
-        AudioFormatError: the manifest is not usable.
+        AudioFormatError: the manifest, or a dataset's metadata, is not usable.
     """
     if not corpus:
         raise ConfigError("a corpus needs a name or a folder, got an empty text")
     name, equals, folder = corpus.partition("=")
     if equals and name and not Path(corpus).is_dir():
-        return read_manifest(folder, name=name)
+        return _read_folder(Path(folder), name)
     if corpus not in _FOLDERS:
         if not Path(corpus).is_dir():
             raise ConfigError(
                 f"{corpus!r} is neither a folder nor a corpus; corpora are {', '.join(_FOLDERS)}"
             )
-        return read_manifest(corpus)
+        return _read_folder(Path(corpus), None)
     if root is None:
         variable = os.environ.get(DATA_VARIABLE)
         if not variable:
@@ -60,12 +66,20 @@ def find_corpus(corpus: str, *, root: Path | None = None) -> Manifest:
     candidates = [root / folder for folder in _FOLDERS[corpus]]
     for candidate in candidates:
         if candidate.is_dir():
-            return read_manifest(candidate, name=corpus)
+            return _read_folder(candidate, corpus)
     hint = "; make it with 'weft data render-piano'" if corpus == "piano" else ""
     raise ConfigError(
         f"no corpus {corpus!r} below {root}: looked for "
         f"{', '.join(str(c.name) for c in candidates)}{hint}"
     )
+
+
+def _read_folder(folder: Path, name: str | None) -> Manifest:
+    """Read a folder as its manifest, as the dataset it is or ought to be, or as a list of files."""
+    is_named = name in DATASETS and not (folder / MANIFEST_NAME).is_file()
+    if is_named or detect_dataset(folder) is not None:
+        return read_dataset(folder, dataset=name if is_named else None, name=name)
+    return read_manifest(folder, name=name)
 
 
 def open_entry(

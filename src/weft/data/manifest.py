@@ -85,6 +85,8 @@ class Manifest:
     """Its folder."""
     entries: tuple[Entry, ...]
     """Its files, in the order of the manifest, or sorted where there is none."""
+    num_missing: int = 0
+    """Files that a dataset's metadata names, that are not there, and that were left out."""
 
     @property
     def splits(self) -> tuple[str, ...]:
