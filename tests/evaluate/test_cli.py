@@ -21,7 +21,18 @@ def folder(tmp_path):
 
 
 def gaps(folder, *options):
-    base = ("--model", "crossfade", "--data", str(folder), "--rate", "8000", "--gap-ms", "20")
+    base = (
+        "--model",
+        "crossfade",
+        "--data",
+        str(folder),
+        "--rate",
+        "8000",
+        "--gap-ms",
+        "20",
+        "--embedder",
+        "none",
+    )
     return main(["evaluate", "gaps", *base, *options])
 
 
@@ -29,8 +40,8 @@ def test_results_journal_and_markdown_are_written(folder, tmp_path, capsys):
     out, md = tmp_path / "r.json", tmp_path / "r.md"
     assert gaps(folder, "-o", str(out), "--markdown", str(md), "--versus", "silence") == 0
     result = json.loads(out.read_text())
-    assert result["schema"] == "weft.evaluate.gaps/1"
-    assert [row["row"] for row in result["rows"]] == ["original", "silence", "crossfade"]
+    assert result["schema"] == "weft.evaluate/2"
+    assert [row["row"] for row in result["rows"]] == ["original", "vorbis", "silence", "crossfade"]
     assert result["num_changed_outside"] == 0
     assert (tmp_path / "r.journal.jsonl").is_file()
     assert md.read_text().startswith("# Filled gaps")

@@ -8,10 +8,14 @@ import soundfile
 from weft.audio.audio import Patch
 from weft.data.manifest import read_manifest
 from weft.errors import AudioFormatError, CheckpointError, ConfigError, UnsupportedCanvasError
-from weft.evaluate.gaps import GapsConfig, run_gaps
 from weft.evaluate.journal import Journal
-from weft.evaluate.protocols import Filled
-from weft.evaluate.report import headline, summarise, to_markdown
+from weft.evaluate.markdown import headline, to_markdown
+from weft.evaluate.protocol import RunConfig
+from weft.evaluate.protocols.gaps import Gaps, GapsConfig
+from weft.evaluate.report import summarise
+from weft.evaluate.runner import Finders
+from weft.evaluate.runner import run as run_protocol
+from weft.evaluate.solvers import Filled, Solver
 
 RATE = 8000
 LEVELS = {"perfect": 1.0, "half": 0.5, "silent": 0.0}
@@ -28,7 +32,8 @@ def load(name):
     if name == "unknown":
         raise CheckpointError("no model is called 'unknown'")
 
-    def fill(audio, gaps, *, takes, seed):
+    def fill(canvas, *, takes, seed):
+        audio, gaps = canvas.audio, canvas.gaps
         SEEN.append((name, audio.samples, gaps, takes, seed))
         if name == "refuses" and audio.num_samples == 7 * RATE:
             raise UnsupportedCanvasError("not this one")
@@ -49,7 +54,7 @@ def load(name):
             num_network_calls=4 * len(gaps),
         )
 
-    return fill
+    return Solver(fill=fill, num_parameters=7)
 
 
 @pytest.fixture
@@ -66,10 +71,15 @@ def corpus(tmp_path):
 
 
 def config(**changes):
-    base = GapsConfig(
-        models=("half",), gap_ms=(50.0, 200.0), gaps_per_file=2, sample_rate=RATE, excerpt_s=1.0
-    )
-    return replace(base, **changes)
+    own = {name: changes.pop(name) for name in tuple(changes) if hasattr(GapsConfig(), name)}
+    shared = RunConfig(**{"models": ("half",), "sample_rate": RATE, **changes})
+    base = GapsConfig(gap_ms=(50.0, 200.0), gaps_per_file=2, excerpt_s=1.0)
+    return Gaps(shared, replace(base, **own))
+
+
+def run_gaps(plan, corpora, journal, *, load=None, **options):
+    finders = Finders() if load is None else Finders(load=load)
+    run_protocol(plan, corpora, journal, finders=finders, **options)
 
 
 def run(config, corpus, journal=None, **options):
@@ -84,9 +94,9 @@ def rows_of(journal, row):
 
 def test_every_gap_has_a_record_in_every_row(corpus):
     journal = run(config(models=("half", "perfect")), corpus)
-    assert len(journal) == 4 * 2 * 2 * 3
-    for row in ("original", "silence", "half", "perfect"):
-        assert len({record.gap_key for record in rows_of(journal, row)}) == 12
+    assert len(journal) == 5 * 2 * 2 * 3
+    for row in ("original", "vorbis", "silence", "half", "perfect"):
+        assert len({record.item for record in rows_of(journal, row)}) == 12
 
 
 def test_the_measures_are_those_of_the_fill(corpus):
@@ -141,8 +151,8 @@ def test_several_gaps_are_cut_at_once_inside_one_excerpt(corpus):
 
 def test_the_best_of_several_takes_knows_the_truth(corpus):
     journal = run(config(takes=3), corpus)
-    own = {r.gap_key: r.metrics["lsd_gap"] for r in rows_of(journal, "half")}
-    best = {r.gap_key: r.metrics["lsd_gap"] for r in rows_of(journal, "half (best of 3)")}
+    own = {r.item: r.metrics["lsd_gap"] for r in rows_of(journal, "half")}
+    best = {r.item: r.metrics["lsd_gap"] for r in rows_of(journal, "half (best of 3)")}
     assert own.keys() == best.keys()
     assert all(best[key] < own[key] for key in own)
     values = [r.metrics["snr_db"] for r in rows_of(journal, "half (best of 3)")]
@@ -195,10 +205,10 @@ def test_a_killed_run_goes_on_where_it_was(corpus, tmp_path):
     run(config(), corpus, Journal(path, settings)).close()
     whole = sorted(path.read_text().splitlines()[1:])
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:20]) + lines[20][:37])  # the last line was being written
+    path.write_bytes(b"".join(lines[:25]) + lines[25][:37])  # the last line was being written
     SEEN.clear()
     journal = Journal(path, settings, is_resumed=True)
-    assert len(journal) == 19
+    assert len(journal) == 24
     run(config(), corpus, journal).close()
     assert 0 < len(SEEN) < 12
 
@@ -242,7 +252,7 @@ def test_two_processes_give_the_same_measures_as_one(corpus):
     run_gaps(plan, [corpus], one)
     run_gaps(plan, [corpus], two, num_jobs=2)
     assert {r.key: r.metrics for r in one} == {r.key: r.metrics for r in two}
-    assert len(one) == 18
+    assert len(one) == 24
 
 
 def test_progress_ends_at_all(corpus):
@@ -267,9 +277,9 @@ def test_the_summary_has_a_row_for_each_material_and_the_sum_of_them(corpus, tmp
     plan = config(models=("half", "perfect"))
     run_gaps(plan, [corpus, other], journal, load=load)
     summary = summarise(plan, journal, materials=["noises", "other"], versus="half")
-    keys = {(row["material"], row["gap_ms"], row["row"]) for row in summary["rows"]}
-    assert len(keys) == 3 * 2 * 4
-    counts = {r["material"]: r["num_gaps"] for r in summary["rows"] if r["row"] == "half"}
+    keys = {(row["material"], row["setting"], row["row"]) for row in summary["rows"]}
+    assert len(keys) == 3 * 2 * 5
+    counts = {r["material"]: r["num_items"] for r in summary["rows"] if r["row"] == "half"}
     assert counts == {"noises": 6, "other": 4, "all": 10}
     json.dumps(summary, allow_nan=False)
 
@@ -277,27 +287,29 @@ def test_the_summary_has_a_row_for_each_material_and_the_sum_of_them(corpus, tmp
 def test_differences_are_paired(corpus):
     plan = config(models=("half", "perfect"))
     summary = summarise(plan, run(plan, corpus), materials=["noises"], versus="half")
-    (row,) = (r for r in summary["differences"] if r["row"] == "silence" and r["gap_ms"] == 50.0)
+    (row,) = (
+        r for r in summary["differences"] if r["row"] == "silence" and r["setting"] == "50 ms"
+    )
     value = row["metrics"]["snr_db"]
     assert value["mean"] == pytest.approx(-20 * np.log10(2))
     assert value["low"] == pytest.approx(value["high"])
-    assert {r["row"] for r in summary["differences"]} == {"silence", "perfect"}
+    assert {r["row"] for r in summary["differences"]} == {"vorbis", "silence", "perfect"}
 
 
 def test_the_markdown_states_settings_and_marks_what_is_certain(corpus):
     plan = config(models=("half", "perfect"), takes=2)
     text = to_markdown(summarise(plan, run(plan, corpus), materials=["noises"], versus="half"))
-    for part in ("seed 0", "8000 Hz", "clustered by file", "half (best of 2)", "| original |"):
+    for part in ("seed 0", "8000 Hz", "clustered by recording", "half (best of 2)", "| original |"):
         assert part in text
-    assert "Samples outside the gaps that changed: 0." in text
-    assert "**-6.0 [-6.0, -6.0]**" in text
+    assert "Samples outside the edits that changed: 0." in text
+    assert "| -6.0 [-6.0, -6.0] |" in text  # three recordings can make nothing certain
     assert "inner 6" in text
 
 
 def test_the_short_table_has_a_line_for_each_row(corpus):
     plan = config()
     headings, cells = headline(summarise(plan, run(plan, corpus), materials=["noises"]))
-    assert len(cells) == 6
+    assert len(cells) == 8
     assert all(len(line) == len(headings) for line in cells)
 
 

@@ -1,25 +1,34 @@
 """``weft evaluate``: compare models on recordings whose truth is known."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.console import current_screen
+from weft.cli import protocols
+from weft.cli.console import Screen, current_screen
+from weft.cli.folders import default_cache
 from weft.errors import ConfigError
 
 if TYPE_CHECKING:
-    from weft.evaluate.gaps import GapsConfig
+    from weft.data.manifest import Manifest
+    from weft.evaluate.journal import Journal
+    from weft.evaluate.protocol import Protocol, RunConfig
+    from weft.evaluate.runner import Finders
 
 SOME_FAILED = 6
-"""Exit status where some gaps could not be filled."""
+"""Exit status where some items could not be answered."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     evaluate = typer.Typer(help="Compare models on recordings whose truth is known.")
     evaluate.callback()(_group)
-    evaluate.command("gaps", no_args_is_help=True)(gaps)
+    for make in protocols.ALL:
+        evaluate.command(make.__name__, no_args_is_help=True)(_command(make))
     app.add_typer(evaluate, name="evaluate", no_args_is_help=True)
 
 
@@ -27,11 +36,10 @@ def _group() -> None:
     """Compare models on recordings whose truth is known."""
 
 
-def gaps(
-    model: Annotated[
-        list[str],
-        typer.Option(metavar="NAME[,NAME]", help="Models, see 'weft models list'. Repeatable."),
-    ],
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Options that all protocols have."""
+
     data: Annotated[
         list[str],
         typer.Option(
@@ -39,162 +47,236 @@ def gaps(
             help="Recordings: a folder, NAME=FOLDER, or music, piano, environment, speech, sounds "
             "below --root. Repeatable.",
         ),
-    ],
+    ]
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[,NAME]", help="Models, see 'weft models list'. Repeatable."),
+    ] = None
     root: Annotated[
         Path | None, typer.Option(help="Folder of the corpora; else the variable WEFT_DATA.")
-    ] = None,
+    ] = None
     split: Annotated[
         str, typer.Option(help="train, valid, test or all; folders without splits give all.")
-    ] = "test",
-    gap_ms: Annotated[
-        str, typer.Option(metavar="MS[,MS]", help="Lengths of the gaps.")
-    ] = "50,150,300,375,750",
-    gaps_per_file: Annotated[int, typer.Option(help="Gaps of each length in each recording.")] = 3,
-    multi: Annotated[
-        bool, typer.Option("--multi", help="Cut the gaps of a recording all at once.")
-    ] = False,
+    ] = "test"
     rate: Annotated[
-        int, typer.Option(help="Rate at which to compare, in Hz; 0 keeps each file's.")
-    ] = 24000,
-    mono: Annotated[bool, typer.Option("--mono", help="Mix to one channel first.")] = False,
-    excerpt_s: Annotated[
-        float, typer.Option(help="Sound around a gap that excerpt measures run over.")
-    ] = 5.0,
+        int | None,
+        typer.Option(
+            help="Rate at which to compare, in Hz; 0 keeps each file's; unless told 24000, for "
+            "upsample 48000."
+        ),
+    ] = None
+    mono: Annotated[bool, typer.Option("--mono", help="Mix to one channel first.")] = False
     takes: Annotated[
-        int, typer.Option(help="Fills a gap; over 1 adds a row that picks the best knowingly.")
-    ] = 1,
+        int, typer.Option(help="Answers an item; over 1 adds a row that picks the best knowingly.")
+    ] = 1
+    measure: Annotated[
+        str,
+        typer.Option(metavar="odg,visqol", help="Slower measures to add: odg (PEAQ), visqol."),
+    ] = ""
+    embedder: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="Whose vectors sets are compared by: corpus-ssl, and vggish, panns-cnn14-16k, "
+            "passt, clap-music, encodec-24k where their weights are on disk; none.",
+        ),
+    ] = "corpus-ssl"
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of published weights; else the variable WEFT_WEIGHTS."),
+    ] = None
+    train_clips: Annotated[
+        int | None,
+        typer.Option(
+            help="Clips of each train split that sets are compared with; unless told 0 for gaps "
+            "and upsample, 300 for the others."
+        ),
+    ] = None
     versus: Annotated[
-        str | None, typer.Option(metavar="ROW", help="Compare all rows with this, gap by gap.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of positions and fills.")] = 0,
+        str | None, typer.Option(metavar="ROW", help="Compare all rows with this, item by item.")
+    ] = None
+    seed: Annotated[int, typer.Option(help="Of positions and models.")] = 0
     limit: Annotated[
         int | None, typer.Option(help="Only the first so many files of each corpus.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    ] = None
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keeps what embedders say of train splits; see 'weft train'."),
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.json", help="Results, and a journal beside."),
-    ] = None,
+    ] = None
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE.md", help="The tables as Markdown.")
-    ] = None,
+    ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="A page with tables, plots and examples to hear."),
+    ] = None
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the journal beside the output.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
-) -> None:
-    """Cut gaps into recordings, fill them, and compare with what was there.
-
-    Rows 'original' and 'silence' are always there. Intervals are 95 % bootstrap, clustered by
-    recording.
-    """
-    from weft.evaluate.gaps import GapsConfig
-
-    config = GapsConfig(
-        models=_names(model),
-        gap_ms=_lengths(gap_ms),
-        gaps_per_file=gaps_per_file,
-        is_multi=multi,
-        sample_rate=rate or None,
-        is_mono=mono,
-        excerpt_s=excerpt_s,
-        takes=takes,
-        split=None if split == "all" else split,
-        limit=limit,
-        seed=seed,
+    ] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = (
+        False
     )
-    if versus is not None and versus not in config.rows:
-        raise ConfigError(f"no row {versus!r} to compare with; rows are {', '.join(config.rows)}")
-    if resume and output is None:
-        raise ConfigError("--resume needs the --output that the journal stands beside")
-    _run(
-        config,
-        data=tuple(data),
-        root=root,
-        versus=versus,
-        num_jobs=jobs,
-        outputs=(output, markdown),
-        is_resumed=resume,
-        overwrite=overwrite,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False
+
+    def run_config(self, *, sample_rate: int, num_train_clips: int) -> "RunConfig":
+        """Return what all protocols are told.
+
+        Args:
+            sample_rate: unless the user says, in Hz.
+            num_train_clips: unless the user says.
+        """
+        from weft.evaluate.protocol import RunConfig
+
+        rate = sample_rate if self.rate is None else self.rate
+        clips = num_train_clips if self.train_clips is None else self.train_clips
+        embedders = _names([self.embedder] if self.embedder not in ("", "none") else [])
+        return RunConfig(
+            models=_names(self.model or []),
+            takes=self.takes,
+            sample_rate=rate or None,
+            is_mono=self.mono,
+            split=None if self.split == "all" else self.split,
+            limit=self.limit,
+            seed=self.seed,
+            extras=_names([self.measure] if self.measure else []),
+            embedders=embedders,
+            num_train_clips=clips if embedders else 0,
+        )
+
+
+def _command(make: "Callable[..., Protocol]") -> Callable[..., None]:
+    """Return a command with the options of a protocol and those that all have."""
+    shared = list(inspect.signature(Shared).parameters.values())
+    own = [p for p in inspect.signature(make).parameters.values() if p.name != "shared"]
+
+    def command(**options: Any) -> None:
+        names = {parameter.name for parameter in own}
+        common = Shared(**{k: v for k, v in options.items() if k not in names})
+        _run(make(common, **{k: v for k, v in options.items() if k in names}), common)
+
+    required = [p for p in (*own, *shared) if p.default is inspect.Parameter.empty]
+    optional = [p for p in (*own, *shared) if p.default is not inspect.Parameter.empty]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*required, *optional)]
     )
+    command.__doc__ = make.__doc__
+    command.__name__ = make.__name__
+    return command
 
 
-def _run(
-    config: "GapsConfig",
-    *,
-    data: tuple[str, ...],
-    root: Path | None,
-    versus: str | None,
-    num_jobs: int,
-    outputs: tuple[Path | None, Path | None],
-    is_resumed: bool,
-    overwrite: bool,
-) -> None:
+def _run(protocol: "Protocol", shared: Shared) -> None:
     """Run the experiment, write and show its results."""
     import json as json_text
 
     from weft.data.corpora import find_corpus
-    from weft.evaluate.gaps import run_gaps
     from weft.evaluate.journal import Journal
+    from weft.evaluate.markdown import headline, to_markdown
     from weft.evaluate.output import check_outputs, journal_path, write_text
-    from weft.evaluate.report import headline, summarise, to_markdown
+    from weft.evaluate.report import summarise
+    from weft.evaluate.runner import Finders, run
 
+    names = [row.name for row in protocol.rows]
+    if shared.versus is not None and shared.versus not in names:
+        raise ConfigError(f"no row {shared.versus!r} to compare with; rows are {', '.join(names)}")
+    if shared.resume and shared.output is None:
+        raise ConfigError("--resume needs the --output that the journal stands beside")
     screen = current_screen()
-    output, markdown = outputs
-    check_outputs(output, markdown, overwrite=overwrite, is_resumed=is_resumed)
-    corpora = [find_corpus(name, root=root) for name in _split_data(data)]
-    settings = config.fixed_settings
-    path = None if output is None else journal_path(output)
-    journal = Journal(path, settings, is_resumed=is_resumed)
+    check_outputs(
+        shared.output,
+        (shared.markdown, shared.html),
+        overwrite=shared.overwrite,
+        is_resumed=shared.resume,
+    )
+    corpora = [find_corpus(name, root=shared.root) for name in _split_data(shared.data)]
+    finders = Finders(weights=shared.weights)
+    path = None if shared.output is None else journal_path(shared.output)
+    journal = Journal(path, protocol.fixed_settings, is_resumed=shared.resume)
     try:
-        with screen.progress("filling gaps", 1) as show:
-            run_gaps(config, corpora, journal, num_jobs=num_jobs, on_progress=show)
+        with screen.progress(protocol.title.lower(), 1) as show:
+            run(protocol, corpora, journal, finders=finders, num_jobs=shared.jobs, on_progress=show)
     finally:
         journal.close()
-    names = [corpus.name for corpus in corpora]
-    summary = summarise(config, journal, materials=names, versus=versus)
-    if output is not None:
-        write_text(output, json_text.dumps(summary, indent=1, allow_nan=False) + "\n")
-    if markdown is not None:
-        write_text(markdown, to_markdown(summary))
+    summary = summarise(
+        protocol,
+        journal,
+        materials=[corpus.name for corpus in corpora],
+        versus=shared.versus,
+        train=_train(protocol, corpora, finders, shared, screen),
+        embedders=[finders.embedder(name) for name in protocol.run.embedders],
+    )
+    if shared.output is not None:
+        write_text(shared.output, json_text.dumps(summary, indent=1, allow_nan=False) + "\n")
+    if shared.markdown is not None:
+        write_text(shared.markdown, to_markdown(summary))
+    if shared.html is not None:
+        page = _page(protocol, corpora, journal, summary, finders, screen)
+        write_text(shared.html, page)
     headings, cells = headline(summary)
     screen.table(headings, cells)
     screen.emit(summary)
-    for failure in summary["failures"][:5]:
-        screen.warn(
-            f"{failure['row']} on {failure['corpus']}/{failure['file']}: {failure['error']}"
-        )
+    texts = [f"{f['row']} on {f['corpus']}/{f['file']}: {f['error']}" for f in summary["failures"]]
+    for text in list(dict.fromkeys(texts))[:5]:
+        screen.warn(text)
     if summary["num_changed_outside"]:
-        screen.warn(f"{summary['num_changed_outside']} samples outside the gaps were changed")
+        screen.warn(f"{summary['num_changed_outside']} samples outside the edits were changed")
     if summary["failures"]:
         raise typer.Exit(SOME_FAILED)
+
+
+def _train(
+    protocol: "Protocol",
+    corpora: "list[Manifest]",
+    finders: "Finders",
+    shared: Shared,
+    screen: Screen,
+) -> Any:
+    """Embed clips of the train splits."""
+    from weft.evaluate.references import train_clips
+
+    if not protocol.run.num_train_clips or not protocol.run.embedders:
+        return {}
+    cache = (shared.cache or default_cache()) / "train-clips"
+    with screen.progress("listening to the train split", 1) as show:
+        return train_clips(protocol, corpora, finders, cache=cache, on_progress=show)
+
+
+def _page(
+    protocol: "Protocol",
+    corpora: "list[Manifest]",
+    journal: "Journal",
+    summary: dict[str, Any],
+    finders: "Finders",
+    screen: Screen,
+) -> str:
+    """Return the report, with the worst and median answers made again to be heard."""
+    from weft.evaluate.html import to_html
+    from weft.evaluate.render import render_examples
+
+    with screen.progress("making examples", 1) as show:
+        examples = render_examples(
+            protocol, corpora, list(journal), finders=finders, on_progress=show
+        )
+    return to_html(summary, list(journal), examples)
 
 
 def _names(texts: list[str]) -> tuple[str, ...]:
     """Split lists of names, keeping the order and each name once."""
     found = [name.strip() for text in texts for name in text.split(",")]
     if not all(found):
-        raise ConfigError(f"an empty name among the models {', '.join(texts)!r}")
+        raise ConfigError(f"an empty name among {', '.join(texts)!r}")
     return tuple(dict.fromkeys(found))
 
 
-def _split_data(texts: tuple[str, ...]) -> list[str]:
+def _split_data(texts: list[str]) -> list[str]:
     """Split lists of corpora; a folder whose name holds a comma stays whole."""
     found: list[str] = []
     for text in texts:
         is_one = "=" in text or Path(text).is_dir()
         found += [text] if is_one else [name.strip() for name in text.split(",")]
     return list(dict.fromkeys(found))
-
-
-def _lengths(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
-    except ValueError as error:
-        raise ConfigError(
-            f"--gap-ms must be numbers with commas between, such as 50,150; got {text!r}"
-        ) from error

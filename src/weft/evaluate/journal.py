@@ -3,14 +3,16 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, final
 
 from weft.errors import AudioFormatError, ConfigError, OutputError
-from weft.evaluate.protocols import GapRecord
+from weft.evaluate.records import Record
 
-SCHEMA = "weft.evaluate.gaps/1"
+SCHEMA = "weft.evaluate/2"
+
+Key = tuple[str, str, str, int, str]
+"""Corpus, file, setting, index and row of a record."""
 
 
 @final
@@ -32,23 +34,23 @@ class Journal:
             AudioFormatError: what is there is no journal.
         """
         self._path = path
-        self._records: dict[tuple[str, str, float, int, str], GapRecord] = {}
+        self._records: dict[Key, Record] = {}
         self._header = json.loads(json.dumps({"schema": SCHEMA, "settings": settings}))
         self._handle: IO[str] | None = None
         self._good_bytes = 0
         if path is not None and is_resumed and path.is_file():
             self._good_bytes = self._take_up(path)
 
-    def __contains__(self, key: tuple[str, str, float, int, str]) -> bool:
+    def __contains__(self, key: Key) -> bool:
         return key in self._records
 
-    def __iter__(self) -> Iterator[GapRecord]:
+    def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, record: GapRecord) -> None:
+    def add(self, record: Record) -> None:
         """Keep a record; on disk it is complete when this returns.
 
         The file is made, or cut to its whole lines, when the first record comes.
@@ -62,7 +64,7 @@ class Journal:
         try:
             if self._handle is None:
                 self._handle = self._open(self._path)
-            self._handle.write(json.dumps(asdict(record), allow_nan=False) + "\n")
+            self._handle.write(json.dumps(record.to_json(), allow_nan=False) + "\n")
             self._handle.flush()
         except OSError as error:
             raise OutputError(f"cannot write the journal {self._path}: {error}") from error
@@ -92,7 +94,7 @@ class Journal:
         try:
             first, *rest = (json.loads(line) for line in whole)
             is_journal = first["schema"] == SCHEMA
-            records = [GapRecord(**value) for value in rest]
+            records = [Record.from_json(value) for value in rest]
         except (ValueError, KeyError, TypeError) as error:
             raise AudioFormatError(
                 f"{path} is no journal of this experiment ({error}); remove it or choose another "

@@ -1,35 +1,17 @@
-"""Measures: the metrics that every row of a gap experiment has."""
+"""Measures: the metrics that the protocols have in common."""
 
-from dataclasses import dataclass
-from typing import Literal, final
+from collections.abc import Sequence
 
 from weft import metrics
 from weft.canvas.canvas import Region
+from weft.evaluate.protocol import Measure
 from weft.metrics.pairs import Estimate
 from weft.shapes import Samples
 
 LEVEL_BAR_DB = 6.0
 """A fill this near in level to the original or its surroundings does not stick out."""
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One column of a table."""
-
-    name: str
-    """Key in results."""
-    title: str
-    """Heading, with unit."""
-    better: Literal["higher", "lower"]
-    """Which values are better."""
-    digits: int
-    """Decimals shown."""
-    note: str
-    """What it is, in a line."""
-
-
-MEASURES: tuple[Measure, ...] = (
+GAP_MEASURES: tuple[Measure, ...] = (
     Measure(
         name="lsd_gap",
         title="LSD gap",
@@ -94,7 +76,78 @@ MEASURES: tuple[Measure, ...] = (
         note=f"share of gaps whose seams stay within {metrics.CLICK_DB:g} dB of the original's "
         "own prediction errors",
     ),
+    Measure(
+        name="level_mismatch_db",
+        title="level mismatch dB",
+        better="lower",
+        digits=1,
+        note="level of the fill against the original's or the surroundings', the nearer one",
+        is_shown=False,
+    ),
+    Measure(
+        name="click_db",
+        title="click dB",
+        better="lower",
+        digits=1,
+        note="largest prediction error at a seam against those of the original",
+        is_shown=False,
+    ),
 )
+
+_EXTRA = {
+    "odg": Measure(
+        name="odg",
+        title="ODG (PEAQ basic)",
+        better="higher",
+        digits=2,
+        note="PEAQ basic over the excerpt at 48 kHz; -3.98 to 0.22, equal signals have 0.17; "
+        "depends on the excerpt's length",
+    ),
+    "visqol": Measure(
+        name="visqol",
+        title="ViSQOL",
+        better="higher",
+        digits=2,
+        note="MOS-LQO, audio mode, of the edited stretch and 0.5 s on both sides; 1 to 4.73",
+    ),
+}
+
+
+def extra_measures(extras: Sequence[str]) -> tuple[Measure, ...]:
+    """Return the columns of measures that were asked for."""
+    return tuple(_EXTRA[name] for name in extras)
+
+
+def measure_extras(
+    reference: Samples,
+    estimate: Estimate,
+    sample_rate: int,
+    extras: Sequence[str],
+    edited: Region | None = None,
+) -> dict[str, float]:
+    """Return the measures that were asked for.
+
+    Args:
+        reference: the excerpt as it was.
+        estimate: the excerpt as it came back.
+        sample_rate: in Hz.
+        extras: their names.
+        edited: what was edited, in samples of the excerpt; None: all.
+
+    Raises:
+        MissingDependencyError: a package that one of them needs is not installed.
+    """
+    values: dict[str, float] = {}
+    if "odg" in extras:
+        from weft.metrics.peaq import odg_at
+
+        values["odg"] = odg_at(reference, estimate, sample_rate)
+    if "visqol" in extras:
+        from weft.metrics.visqol import visqol_gap
+
+        whole = Region(start=0, stop=reference.shape[1])
+        values["visqol"] = visqol_gap(reference, estimate, sample_rate, edited or whole)
+    return values
 
 
 def measure_gap(

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from weft.errors import OutputError
@@ -18,7 +19,11 @@ def journal_path(results: Path) -> Path:
 
 
 def check_outputs(
-    results: Path | None, markdown: Path | None, *, overwrite: bool, is_resumed: bool
+    results: Path | None,
+    others: Sequence[Path | None],
+    *,
+    overwrite: bool,
+    is_resumed: bool,
 ) -> None:
     """Refuse outputs that could not be written, before any work.
 
@@ -26,7 +31,7 @@ def check_outputs(
         OutputError: one exists already, or its folder does not.
     """
     journal = journal_path(results) if results is not None else None
-    for path in (results, markdown, journal):
+    for path in (results, *others, journal):
         if path is None:
             continue
         if not path.parent.is_dir():

@@ -5,214 +5,312 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
-from weft.evaluate.gaps import ORIGINAL, GapsConfig
 from weft.evaluate.journal import SCHEMA
-from weft.evaluate.measures import MEASURES
-from weft.evaluate.protocols import GapRecord
+from weft.evaluate.protocol import ORIGINAL, Measure, Protocol, Row
+from weft.evaluate.protocols.transition import CROSSFADE
+from weft.evaluate.records import Record
+from weft.evaluate.references import Clips, TrainClips
+from weft.evaluate.sets import (
+    paired_measures,
+    set_differences,
+    set_measures,
+    set_values,
+    with_paired,
+)
 from weft.evaluate.statistics import (
     CONFIDENCE,
     NUM_RESAMPLES,
     Interval,
     clustered_mean,
-    paired_difference,
+    compare_paired,
+    holm,
 )
+from weft.metrics.embedders.base import Embedder
 from weft.version import __version__
 
-EXTRA_MEASURES = ("level_mismatch_db", "click_db")
-"""In JSON only."""
+ALL = "all"
+"""Name of all materials together."""
 
-_ALL = "all"
-_Groups = Mapping[tuple[str, float, str], Sequence[GapRecord]]
+_Key = tuple[str, str, str]
+"""Material, setting and row."""
+_Groups = Mapping[_Key, Sequence[Record]]
 
 
 def summarise(
-    config: GapsConfig,
-    records: Iterable[GapRecord],
+    protocol: Protocol,
+    records: Iterable[Record],
     *,
     materials: Sequence[str],
     versus: str | None = None,
+    train: TrainClips | None = None,
+    embedders: Sequence[Embedder] = (),
 ) -> dict[str, Any]:
     """Turn the records of an experiment into a JSON object.
 
     Args:
-        config: the experiment; records of other models, lengths and materials are left out.
+        protocol: the experiment; records of other rows, settings and materials are left out.
         records: of the journal.
         materials: names of the corpora, in the order of tables.
-        versus: row that all others are compared with, pair by pair; None: no comparison.
+        versus: row that all others are compared with, item by item; None: no comparison.
+        train: clips of the train split, where sets are compared with it.
+        embedders: whose vectors the records hold.
     """
-    wanted = [
-        record
-        for record in records
-        if record.row in config.rows
-        and record.gap_ms in config.gap_ms
-        and record.corpus in materials
-    ]
-    names = [*materials, _ALL] if len(materials) > 1 else list(materials)
-    groups = _group(wanted, names)
-    keys = [
-        (material, gap_ms, row)
-        for material in names
-        for gap_ms in config.gap_ms
-        for row in config.rows
-        if (material, gap_ms, row) in groups
-    ]
-    return {
-        "schema": SCHEMA,
-        "settings": {**asdict(config), "materials": list(materials), "versus": versus},
-        "statistics": {
-            "interval": f"{100 * CONFIDENCE:g} % bootstrap, clustered by file, expanded percentile",
-            "num_resamples": NUM_RESAMPLES,
-        },
-        "versions": _versions(),
-        "measures": [asdict(measure) for measure in MEASURES],
-        "rows": [_row(key, groups[key], config) for key in keys],
-        "differences": _differences(groups, keys, versus, config) if versus else [],
-        "failures": [
-            {"corpus": r.corpus, "file": r.file, "gap_ms": r.gap_ms, "row": r.row, "error": r.error}
-            for r in wanted
-            if r.error
-        ],
-        "num_changed_outside": sum(r.num_changed for r in wanted),
-    }
+    return _Summary(
+        protocol, list(records), tuple(materials), versus, train or {}, embedders
+    ).make()
 
 
-def to_markdown(summary: Mapping[str, Any]) -> str:
-    """Return the tables of a summary: one for each material and length of gap."""
-    settings = summary["settings"]
-    lines = ["# Filled gaps", "", *_preamble(summary), ""]
-    for material in dict.fromkeys(row["material"] for row in summary["rows"]):
-        for gap_ms in settings["gap_ms"]:
-            rows = [
-                r for r in summary["rows"] if r["material"] == material and r["gap_ms"] == gap_ms
-            ]
-            if rows:
-                first = rows[0]
-                lines += [
-                    f"## {material}, {gap_ms:g} ms "
-                    f"({first['num_gaps']} gaps in {first['num_files']} files)",
-                    "",
-                    *_table(rows),
-                    "",
-                ]
-    lines += _difference_tables(summary)
-    lines += _choices(summary)
-    lines += ["## Columns", "", *(_legend(summary)), ""]
-    if summary["failures"]:
-        lines += ["## Failures", ""]
-        lines += [
-            f"- {f['row']}, {f['gap_ms']:g} ms, {f['corpus']}/{f['file']}: {f['error']}"
-            for f in summary["failures"]
+@final
+class _Summary:
+    """One summary in the making."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        records: Sequence[Record],
+        materials: tuple[str, ...],
+        versus: str | None,
+        train: TrainClips,
+        embedders: Sequence[Embedder],
+    ) -> None:
+        self.protocol = protocol
+        self.versus = versus
+        self.seed = protocol.run.seed
+        self.embedders = embedders
+        self.names = [e.name for e in embedders]
+        self.materials = [*materials, ALL] if len(materials) > 1 else list(materials)
+        rows = {row.name for row in protocol.rows}
+        self.records = [
+            r
+            for r in records
+            if r.row in rows and r.setting in protocol.settings and r.corpus in materials
         ]
-        lines.append("")
-    return "\n".join(lines)
+        self.train = _with_all(train, self.materials)
+        self.groups = self._grouped()
+        self.measures = self._columns()
 
-
-def headline(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells of a short table for the terminal; > begins a number's heading."""
-    shown = ("lsd_gap", "snr_db", "level_fits", "no_click")
-    headings = ["material", ">gap ms", "row", ">gaps", *(f">{_title(n)}" for n in shown), ">CPU s"]
-    cells = [
-        [
-            row["material"],
-            f"{row['gap_ms']:g}",
-            row["row"],
-            str(row["num_gaps"]),
-            *(_cell(row["metrics"].get(name), _digits(name)) for name in shown),
-            f"{row['cpu_s']:.2f}",
+    def make(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        protocol = self.protocol
+        keys = [
+            (material, setting, row)
+            for material in self.materials
+            for setting in protocol.settings
+            for row in protocol.rows
+            if (material, setting, row.name) in self.groups
         ]
-        for row in summary["rows"]
-    ]
-    return headings, cells
+        return {
+            "schema": SCHEMA,
+            "protocol": protocol.name,
+            "title": protocol.title,
+            "settings": {
+                **protocol.fixed_settings,
+                "settings": list(protocol.settings),
+                "models": list(protocol.run.models),
+                "limit": protocol.run.limit,
+                "materials": [m for m in self.materials if m != ALL or len(self.materials) == 1],
+                "num_train_clips": protocol.run.num_train_clips,
+                "versus": self.versus,
+            },
+            "statistics": {
+                "interval": f"{100 * CONFIDENCE:g} % bootstrap, clustered by recording, expanded "
+                "percentile; of sets, delete-a-group jackknife over recordings",
+                "num_resamples": NUM_RESAMPLES,
+                "test": "sign flips of whole recordings; of sets, jackknife t; Holm over all "
+                "comparisons of a measure",
+            },
+            "versions": _versions(),
+            "measures": [asdict(measure) for measure in self.measures],
+            "embedders": [
+                {
+                    "name": e.name,
+                    "digest": e.digest,
+                    "sample_rate": e.sample_rate,
+                    "num_dims": e.num_dims,
+                    "reference": self._reference_of(e.name),
+                }
+                for e in self.embedders
+            ],
+            "rows": [self._row(material, setting, row) for material, setting, row in keys],
+            "differences": self._differences(keys) if self.versus else [],
+            "failures": [
+                {
+                    "corpus": r.corpus,
+                    "file": r.file,
+                    "setting": r.setting,
+                    "row": r.row,
+                    "error": r.error,
+                }
+                for r in self.records
+                if r.error
+            ],
+            "num_changed_outside": sum(r.num_changed for r in self.records),
+        }
 
-
-def _group(records: Iterable[GapRecord], names: Sequence[str]) -> _Groups:
-    """Sort records into material, length and row; all materials together count as one more."""
-    groups: dict[tuple[str, float, str], list[GapRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.corpus, record.gap_ms, record.row].append(record)
-        if _ALL in names:
-            groups[_ALL, record.gap_ms, record.row].append(record)
-    for group in groups.values():
-        group.sort(key=lambda record: record.key)
-    return dict(groups)
-
-
-def _row(
-    key: tuple[str, float, str], records: Sequence[GapRecord], config: GapsConfig
-) -> dict[str, Any]:
-    """Summarise one row."""
-    good = [record for record in records if not record.error]
-    clusters = [f"{record.corpus}/{record.file}" for record in good]
-    return {
-        "material": key[0],
-        "gap_ms": key[1],
-        "row": key[2],
-        "num_gaps": len(good),
-        "num_files": len(set(clusters)),
-        "num_failures": len(records) - len(good),
-        "metrics": {
-            name: _interval(clustered_mean(_values(good, name), clusters, seed=config.seed))
-            for name in _measured()
-            if good
-        },
-        "network_calls": _mean(record.num_network_calls for record in good),
-        "cpu_s": _mean(record.cpu_s for record in good),
-        "peak_mb": max((record.peak_mb for record in good), default=0.0),
-        "models": dict(Counter(record.model for record in good).most_common()),
-    }
-
-
-def _differences(
-    groups: _Groups,
-    keys: Sequence[tuple[str, float, str]],
-    versus: str,
-    config: GapsConfig,
-) -> list[dict[str, Any]]:
-    """Compare every row with one, gap by gap."""
-    found = []
-    for material, gap_ms, row in keys:
-        base = {r.gap_key: r for r in groups.get((material, gap_ms, versus), ()) if not r.error}
-        pairs = [
-            (record, base[record.gap_key])
-            for record in groups[material, gap_ms, row]
-            if not record.error and record.gap_key in base
+    def _columns(self) -> list[Measure]:
+        """Return all measures, pair measures first."""
+        has_truth = any(row.name == ORIGINAL for row in self.protocol.rows)
+        has_crossfade = any(row.name == CROSSFADE for row in self.protocol.rows)
+        has_train = any(len(clips) for clips in self.train.values())
+        return [
+            *self.protocol.measures,
+            *paired_measures(
+                self.names, has_truth=has_truth, has_train=has_train, has_crossfade=has_crossfade
+            ),
+            *set_measures(self.names, has_truth=has_truth, has_train=has_train),
         ]
-        if row in (versus, ORIGINAL) or not pairs:
-            continue
-        ours, theirs = zip(*pairs, strict=True)
-        clusters = [f"{record.corpus}/{record.file}" for record in ours]
-        found.append(
-            {
-                "material": material,
-                "gap_ms": gap_ms,
-                "row": row,
-                "versus": versus,
-                "metrics": {
-                    name: _interval(
-                        paired_difference(
-                            _values(ours, name), _values(theirs, name), clusters, seed=config.seed
-                        )
-                    )
-                    for name in _measured()
-                },
-            }
+
+    def _grouped(self) -> dict[_Key, list[Record]]:
+        """Sort records into material, setting and row; all materials count as one more."""
+        groups: dict[_Key, list[Record]] = defaultdict(list)
+        for record in self.records:
+            groups[record.corpus, record.setting, record.row].append(record)
+            if ALL in self.materials:
+                groups[ALL, record.setting, record.row].append(record)
+        for group in groups.values():
+            group.sort(key=lambda record: record.key)
+        for key in list(groups):
+            for name in self.names:
+                groups[key] = with_paired(
+                    groups[key],
+                    name,
+                    originals=groups.get((*key[:2], ORIGINAL), ()),
+                    crossfades=groups.get((*key[:2], CROSSFADE), ()),
+                    train=self.train.get((key[0], key[1], name), Clips()),
+                )
+        return dict(groups)
+
+    def _row(self, material: str, setting: str, row: Row) -> dict[str, Any]:
+        """Summarise one row."""
+        records = self.groups[material, setting, row.name]
+        good = [record for record in records if not record.error]
+        metrics: dict[str, Any] = {
+            measure.name: self._mean_of(good, measure.name)
+            for measure in self.measures
+            if measure.kind == "pair"
+        }
+        for name in self.names:
+            metrics |= set_values(
+                good,
+                name,
+                originals=self.groups.get((material, setting, ORIGINAL), ()),
+                train=self.train.get((material, setting, name), Clips()),
+                seed=self.seed,
+            )
+        return {
+            "material": material,
+            "setting": setting,
+            "row": row.name,
+            "kind": row.kind,
+            "num_items": len(good),
+            "num_files": len({record.cluster for record in good}),
+            "num_failures": len(records) - len(good),
+            "metrics": metrics,
+            "network_calls": _mean(record.num_network_calls for record in good),
+            "num_parameters": max((record.num_parameters for record in good), default=0),
+            "cpu_s": _mean(record.cpu_s for record in good),
+            "peak_mb": max((record.peak_mb for record in good), default=0.0),
+            "models": dict(Counter(record.model for record in good).most_common()),
+        }
+
+    def _mean_of(self, records: Sequence[Record], name: str) -> dict[str, float | None] | None:
+        """Return the mean of a measure over the records that have it."""
+        having = [record for record in records if name in record.metrics]
+        if not having:
+            return None
+        values = np.array([record.metrics[name] for record in having], dtype=np.float64)
+        return _interval(
+            clustered_mean(values, [record.cluster for record in having], seed=self.seed)
         )
+
+    def _differences(self, keys: Sequence[tuple[str, str, Row]]) -> list[dict[str, Any]]:
+        """Compare every row with one, item by item; correct p values for all that is compared."""
+        found: list[dict[str, Any]] = []
+        for material, setting, row in keys:
+            base = self.groups.get((material, setting, self.versus or ""), ())
+            if row.name in (self.versus, ORIGINAL):
+                continue
+            metrics = self._compare((material, setting, row.name), base)
+            if metrics:
+                found.append(
+                    {
+                        "material": material,
+                        "setting": setting,
+                        "row": row.name,
+                        "versus": self.versus,
+                        "metrics": metrics,
+                    }
+                )
+        for measure in self.measures:
+            cells = [d["metrics"][measure.name] for d in found if d["metrics"].get(measure.name)]
+            cells = [cell for cell in cells if cell["p"] is not None]
+            corrected = holm([cell["p"] for cell in cells])
+            for cell, p_value in zip(cells, corrected, strict=True):
+                cell["p_holm"] = p_value
+        return found
+
+    def _compare(self, key: _Key, baseline: Sequence[Record]) -> dict[str, Any]:
+        """Return the differences of a row from another."""
+        records = [r for r in self.groups[key] if not r.error]
+        others = {r.item: r for r in baseline if not r.error}
+        metrics: dict[str, Any] = {}
+        for measure in self.measures:
+            if measure.kind == "set":
+                continue
+            name = measure.name
+            pairs = [
+                (r, others[r.item])
+                for r in records
+                if r.item in others and name in r.metrics and name in others[r.item].metrics
+            ]
+            if not pairs:
+                continue
+            ours, theirs = (
+                np.array([r.metrics[name] for r in side], dtype=np.float64)
+                for side in zip(*pairs, strict=True)
+            )
+            result = compare_paired(ours, theirs, [r.cluster for r, _ in pairs], seed=self.seed)
+            metrics[name] = {**_interval(result.interval), "p": result.p_value, "p_holm": None}
+        for name in self.names:
+            values = set_differences(
+                records,
+                baseline,
+                name,
+                originals=self.groups.get((*key[:2], ORIGINAL), ()),
+                train=self.train.get((*key[:2], name), Clips()),
+                seed=self.seed,
+            )
+            metrics |= {k: {**v, "p_holm": None} for k, v in values.items() if v is not None}
+        return metrics
+
+    def _reference_of(self, embedder: str) -> str:
+        """Return what sets are compared with, in words."""
+        counts = {
+            material: len(clips)
+            for (material, _, name), clips in self.train.items()
+            if name == embedder and material != ALL
+        }
+        parts = [f"{material} {count}" for material, count in counts.items()]
+        train = f"train split, clips: {', '.join(parts)}" if parts else ""
+        truth = "originals of the same items" if ORIGINAL in {r.row for r in self.records} else ""
+        return "; ".join(part for part in (truth, train) if part) or "none"
+
+
+def _with_all(train: TrainClips, materials: Sequence[str]) -> dict[tuple[str, str, str], Clips]:
+    """Add the clips of all materials together."""
+    found = dict(train)
+    if ALL in materials:
+        for (material, setting, name), clips in train.items():
+            if material in materials:
+                found[ALL, setting, name] = found.get((ALL, setting, name), Clips()) + clips
     return found
 
 
-def _measured() -> tuple[str, ...]:
-    return (*(measure.name for measure in MEASURES), *EXTRA_MEASURES)
-
-
-def _values(records: Sequence[GapRecord], name: str) -> np.ndarray:
-    return np.array([record.metrics[name] for record in records], dtype=np.float64)
-
-
-def _interval(interval: Interval) -> dict[str, float | int | None]:
+def _interval(interval: Interval) -> dict[str, float | None]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
@@ -235,127 +333,3 @@ def _versions() -> dict[str, str]:
         "soundfile": soundfile.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _preamble(summary: Mapping[str, Any]) -> list[str]:
-    """Return what one must know to repeat or compare the tables."""
-    settings, versions = summary["settings"], summary["versions"]
-    rate = f"{settings['sample_rate']} Hz" if settings["sample_rate"] else "each file's own rate"
-    where = (
-        f"{settings['gaps_per_file']} gaps at once in an excerpt"
-        if settings["is_multi"]
-        else f"{settings['gaps_per_file']} gaps a file, one at a time"
-    )
-    changed = summary["num_changed_outside"]
-    return [
-        f"Split: {settings['split'] or 'all'}. {where.capitalize()}; {rate}, "
-        f"{'mono' if settings['is_mono'] else 'all channels'}; excerpts of "
-        f"{settings['excerpt_s']:g} s; {settings['takes']} takes; seed {settings['seed']}. "
-        f"Means with {summary['statistics']['interval']} intervals. "
-        f"Samples outside the gaps that changed: {changed}.",
-        "",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
-    ]
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return one table of rows."""
-    titles = [measure.title for measure in MEASURES]
-    lines = [
-        "| row | " + " | ".join(titles) + " | network calls | CPU s | peak MB |",
-        "|---|" + "---:|" * (len(titles) + 3),
-    ]
-    for row in rows:
-        cells = [_cell(row["metrics"].get(m.name), m.digits) for m in MEASURES]
-        name = row["row"] + (f" ({row['num_failures']} failed)" if row["num_failures"] else "")
-        is_made = row["peak_mb"] > 0
-        cost = [
-            f"{row['network_calls']:g}" if is_made else "-",
-            f"{row['cpu_s']:.2f}" if is_made else "-",
-            f"{row['peak_mb']:.0f}" if is_made else "-",
-        ]
-        lines.append("| " + " | ".join([name, *cells, *cost]) + " |")
-    return lines
-
-
-def _difference_tables(summary: Mapping[str, Any]) -> list[str]:
-    """Return the paired differences, one table for each material."""
-    versus = summary["settings"]["versus"]
-    if not summary["differences"]:
-        return []
-    shown = [measure for measure in MEASURES if measure.name != "mel_excerpt"]
-    lines = [f"## Differences from {versus}, gap by gap", ""]
-    lines += ["Bold: the interval does not hold 0.", ""]
-    lines += [
-        "| material | gap ms | row | " + " | ".join(m.title for m in shown) + " |",
-        "|---|---:|---|" + "---:|" * len(shown),
-    ]
-    for row in summary["differences"]:
-        cells = [
-            _cell(row["metrics"][m.name], m.digits, is_signed=True, is_marked=True) for m in shown
-        ]
-        lines.append(
-            f"| {row['material']} | {row['gap_ms']:g} | {row['row']} | " + " | ".join(cells) + " |"
-        )
-    return [*lines, ""]
-
-
-def _choices(summary: Mapping[str, Any]) -> list[str]:
-    """Return which models filled the gaps of rows that chose among several."""
-    rows = [r for r in summary["rows"] if set(r["models"]) - {r["row"]} and r["models"]]
-    rows = [r for r in rows if " (best of " not in r["row"]]
-    if not rows:
-        return []
-    lines = [
-        "## Which model filled",
-        "",
-        "| material | gap ms | row | models |",
-        "|---|---:|---|---|",
-    ]
-    for row in rows:
-        models = ", ".join(f"{name} {count}" for name, count in row["models"].items())
-        lines.append(f"| {row['material']} | {row['gap_ms']:g} | {row['row']} | {models} |")
-    return [*lines, ""]
-
-
-def _legend(summary: Mapping[str, Any]) -> list[str]:
-    lines = [f"- **{m.title}** ({m.better} is better): {m.note}." for m in MEASURES]
-    takes = summary["settings"]["takes"]
-    lines.append(
-        "- **network calls, CPU s, peak MB**: a gap; processor time of all threads; most memory "
-        "the process held."
-    )
-    lines.append("- **original**: what the measures say of a perfect fill; **silence**: of none.")
-    if takes > 1:
-        lines.append(
-            f"- **best of {takes}**: the take nearest to the truth in LSD gap, chosen knowing it: "
-            "a ceiling, not a result."
-        )
-    return lines
-
-
-def _cell(
-    value: Mapping[str, float | None] | None,
-    digits: int,
-    *,
-    is_signed: bool = False,
-    is_marked: bool = False,
-) -> str:
-    """Return a mean with its interval."""
-    if value is None or value["mean"] is None:
-        return "-"
-    sign = "+" if is_signed else ""
-    text = f"{value['mean']:{sign}.{digits}f}"
-    low, high = value["low"], value["high"]
-    if low is None or high is None:
-        return text
-    text += f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-    return f"**{text}**" if is_marked and (low > 0 or high < 0) else text
-
-
-def _title(name: str) -> str:
-    return next(measure.title for measure in MEASURES if measure.name == name)
-
-
-def _digits(name: str) -> int:
-    return next(measure.digits for measure in MEASURES if measure.name == name)

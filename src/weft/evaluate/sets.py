@@ -1,0 +1,379 @@
+"""Sets: figures of all answers of a row together, and of each against a set.
+
+Numbers of different embedders never share a column: every name ends with the embedder's.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from weft.errors import ConfigError, WeftError
+from weft.evaluate.protocol import Measure
+from weft.evaluate.records import Record
+from weft.evaluate.references import Clips
+from weft.evaluate.statistics import clustered_set_interval
+from weft.metrics.divergence import kl_paired_panns, kl_set
+from weft.metrics.frechet import Gaussian, frechet_distance, frechet_infinity_both
+from weft.metrics.inception import inception_score
+from weft.metrics.kernel import kernel_inception_distance
+from weft.metrics.manifold import Manifold, precision_recall, realism, realism_ratio
+from weft.rng import Rng
+
+KID_SCALE = 1000.0
+"""What tables multiply the kernel inception distance by."""
+NUM_SPLIT_CLIPS = 100
+"""Clips a split of the inception score has at least; fewer clips make one split."""
+
+Value = Mapping[str, Any]
+"""``mean``, ``low`` and ``high``, and what else is known of a figure."""
+MIN_MANIFOLD_CLIPS = 20
+"""Clips of the train split that a manifold needs."""
+
+
+@final
+@dataclass(frozen=True)
+class _Set:
+    """Vectors and logits of a set of clips."""
+
+    vectors: Float[np.ndarray, "w d"]
+    clusters: tuple[Hashable, ...]
+    clips: Float[np.ndarray, "m d"]
+    logits: Float[np.ndarray, "m k"] | None
+
+    @classmethod
+    def of(cls, clips: Clips) -> "_Set":
+        embeddings = clips.embeddings
+        logits = [e.logits for e in embeddings if e.logits is not None]
+        return cls(
+            np.concatenate([e.vectors for e in embeddings]),
+            tuple(
+                name for name, e in zip(clips.clusters, embeddings, strict=True) for _ in e.vectors
+            ),
+            np.stack([e.clip for e in embeddings]),
+            np.stack(logits) if len(logits) == len(embeddings) else None,
+        )
+
+
+@final
+@dataclass(frozen=True)
+class _Column:
+    """A measure without its embedder."""
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"]
+    digits: int
+    note: str
+
+    def of(self, embedder: str, kind: Literal["pair", "set"], versus: str = "") -> Measure:
+        """Return the measure with an embedder, against a set."""
+        suffix = "_train" if versus == _TRAIN else ""
+        against = f", against the {versus}" if versus else ""
+        return Measure(
+            name=f"{self.name}{suffix}:{embedder}",
+            title=f"{self.title} ({embedder}{', train' if suffix else ''})",
+            better=self.better,
+            digits=self.digits,
+            note=f"{self.note}; by {embedder}{against}",
+            kind=kind,
+            embedder=embedder,
+        )
+
+
+_ORIGINALS, _TRAIN = "originals of the same items", "train split"
+_SETS = (
+    _Column("frechet", "Frechet", "lower", 2, "Frechet distance; biased upwards for few clips"),
+    _Column(
+        "frechet_inf",
+        "Frechet inf",
+        "lower",
+        2,
+        "the same for endlessly many clips; - where there are too few to tell",
+    ),
+    _Column("kid", "KID x1000", "lower", 2, "kernel inception distance times 1000, unbiased"),
+    _Column("kl_set", "KL set", "lower", 3, "divergence of the sets' mean class probabilities"),
+    _Column("precision", "precision", "higher", 2, "share of answers inside the set's manifold"),
+    _Column("recall", "recall", "higher", 2, "share of the set inside the answers' manifold"),
+)
+_INCEPTION = _Column("inception", "IS", "higher", 2, "inception score of the classes")
+_KL_PAIRED = _Column(
+    "kl_paired",
+    "KL paired",
+    "lower",
+    3,
+    "divergence of the class probabilities of each answer from its original's, softmax",
+)
+_REALISM = _Column(
+    "realism",
+    "realism",
+    "higher",
+    2,
+    "realism in the manifold of the train split; 1 and more is inside; heavy-tailed",
+)
+_RATIO = _Column(
+    "realism_ratio",
+    "realism / cross-fade's",
+    "higher",
+    2,
+    "realism divided by that of the plain cross-fade of the same tracks",
+)
+_CLAP = _Column("clap", "CLAP score", "higher", 3, "cosine of caption and answer")
+
+
+def clips_of(records: Sequence[Record], embedder: str) -> Clips:
+    """Return what an embedder said of the answers of a row."""
+    good = [r for r in records if embedder in r.embeddings]
+    return Clips(
+        embeddings=tuple(r.embeddings[embedder] for r in good),
+        clusters=tuple(r.cluster for r in good),
+    )
+
+
+def set_measures(embedders: Sequence[str], *, has_truth: bool, has_train: bool) -> list[Measure]:
+    """Return the columns: against the originals, against the train split, and against nothing."""
+    sources = [_ORIGINALS] * has_truth + [_TRAIN] * has_train
+    return [
+        measure
+        for embedder in embedders
+        for measure in (
+            *(column.of(embedder, "set", source) for source in sources for column in _SETS),
+            _INCEPTION.of(embedder, "set"),
+        )
+    ]
+
+
+def paired_measures(
+    embedders: Sequence[str], *, has_truth: bool, has_train: bool, has_crossfade: bool
+) -> list[Measure]:
+    """Return the columns of one value an item that embeddings give."""
+    columns = [
+        (has_truth, _KL_PAIRED),
+        (has_train, _REALISM),
+        (has_train and has_crossfade, _RATIO),
+        (has_truth, _CLAP),
+    ]
+    return [
+        column.of(embedder, "pair")
+        for embedder in embedders
+        for is_there, column in columns
+        if is_there
+    ]
+
+
+def with_paired(
+    records: Sequence[Record],
+    embedder: str,
+    *,
+    originals: Sequence[Record],
+    crossfades: Sequence[Record],
+    train: Clips,
+) -> list[Record]:
+    """Add to the records of a row what the embedder says of each.
+
+    Args:
+        records: of one row.
+        embedder: whose vectors.
+        originals: records of the truth, none where there is none.
+        crossfades: records of the plain cross-fade, none in other protocols.
+        train: clips of the train split, may be none.
+    """
+    truth = {r.item: r.embeddings[embedder] for r in originals if embedder in r.embeddings}
+    plain = {r.item: r.embeddings[embedder] for r in crossfades if embedder in r.embeddings}
+    manifold = _manifold(train)
+    scores: dict[tuple[str, str, str, int], float] = {}
+    if manifold is not None and plain:
+        values = realism(manifold, np.stack([e.clip for e in plain.values()]))
+        scores = dict(zip(plain, values.tolist(), strict=True))
+    found = []
+    for record in records:
+        if embedder not in record.embeddings:
+            found.append(record)
+            continue
+        own = record.embeddings[embedder]
+        extra: dict[str, float] = {}
+        other = truth.get(record.item)
+        if other is not None and own.logits is not None and other.logits is not None:
+            pair = kl_paired_panns({"a": other.logits}, {"a": own.logits})
+            extra[f"kl_paired:{embedder}"] = pair["a"]
+        if manifold is not None:
+            score = realism(manifold, own.clip[None])
+            extra[f"realism:{embedder}"] = float(score[0])
+            if record.item in scores:
+                ratio = realism_ratio(score, np.array([scores[record.item]]))
+                extra[f"realism_ratio:{embedder}"] = float(ratio[0])
+        found.append(replace(record, metrics={**record.metrics, **extra}))
+    return found
+
+
+def set_values(
+    records: Sequence[Record],
+    embedder: str,
+    *,
+    originals: Sequence[Record],
+    train: Clips,
+    seed: int,
+) -> dict[str, Value | None]:
+    """Return the set figures of a row; None where there are too few clips for one.
+
+    Args:
+        records: of one row, one setting and one material.
+        embedder: whose vectors.
+        originals: records of the truth of the same items, none where there is none.
+        train: clips of the train split, may be none.
+        seed: of draws.
+    """
+    ours = clips_of(records, embedder)
+    if len(ours) < 2:
+        return {}
+    found: dict[str, Value | None] = {}
+    for suffix, reference in (("", clips_of(originals, embedder)), ("_train", train)):
+        if len(reference) > 1:
+            for name, value in _against(reference, ours, seed).items():
+                found[f"{name}{suffix}:{embedder}"] = value
+    whole = _Set.of(ours)
+    if whole.logits is not None:
+        splits = max(1, min(10, len(ours) // NUM_SPLIT_CLIPS))
+        score = inception_score(whole.logits, num_splits=splits)
+        found[f"inception:{embedder}"] = _plain(score.mean, n=len(ours))
+    return found
+
+
+def set_differences(
+    records: Sequence[Record],
+    baseline: Sequence[Record],
+    embedder: str,
+    *,
+    originals: Sequence[Record],
+    train: Clips,
+    seed: int,
+) -> dict[str, Value | None]:
+    """Return how much farther a row is from each reference than another, on the same items.
+
+    Args:
+        records: of one row.
+        baseline: of the other.
+        embedder: whose vectors.
+        originals: records of the truth, none where there is none.
+        train: clips of the train split, may be none.
+        seed: of the deal of recordings into groups.
+    """
+    others = {r.item: r for r in baseline if embedder in r.embeddings}
+    pairs = [(r, others[r.item]) for r in records if embedder in r.embeddings and r.item in others]
+    if len(pairs) < 2:
+        return {}
+    ours, theirs = (clips_of(side, embedder) for side in zip(*pairs, strict=True))
+    found: dict[str, Value | None] = {}
+    for suffix, reference in (("", clips_of(originals, embedder)), ("_train", train)):
+        if len(reference) < 2:
+            continue
+        whole = _Set.of(reference)
+        for name, statistic in _STATISTICS.items():
+
+            def difference(
+                chosen: Int[np.ndarray, " v"],
+                statistic: _Statistic = statistic,
+                whole: _Set = whole,
+            ) -> float:
+                sides = (statistic(whole, _Set.of(side.take(chosen))) for side in (ours, theirs))
+                first, second = sides
+                return first - second
+
+            found[f"{name}{suffix}:{embedder}"] = _attempt(
+                lambda: _with_interval(difference, ours.clusters, seed)
+            )
+    return found
+
+
+def _frechet(reference: _Set, ours: _Set) -> float:
+    return frechet_distance(
+        Gaussian.from_vectors(reference.vectors), Gaussian.from_vectors(ours.vectors)
+    )
+
+
+def _kid(reference: _Set, ours: _Set) -> float:
+    return KID_SCALE * kernel_inception_distance(
+        reference.vectors,
+        ours.vectors,
+        reference_clusters=reference.clusters,
+        estimate_clusters=ours.clusters,
+    )
+
+
+def _kl(reference: _Set, ours: _Set) -> float:
+    if reference.logits is None or ours.logits is None:
+        raise ConfigError("this embedder has no classes")
+    return kl_set(reference.logits, ours.logits)
+
+
+_Statistic = Callable[[_Set, _Set], float]
+_STATISTICS: dict[str, _Statistic] = {"frechet": _frechet, "kid": _kid, "kl_set": _kl}
+
+
+def _against(reference: Clips, ours: Clips, seed: int) -> dict[str, Value | None]:
+    """Compare two sets."""
+    theirs, whole = _Set.of(reference), _Set.of(ours)
+    found: dict[str, Value | None] = {}
+    for name, statistic in _STATISTICS.items():
+
+        def value(chosen: Int[np.ndarray, " v"], statistic: _Statistic = statistic) -> float:
+            return statistic(theirs, _Set.of(ours.take(chosen)))
+
+        found[name] = _attempt(lambda: _with_interval(value, ours.clusters, seed))
+    frechet = found["frechet"]
+    if frechet is not None:
+        found["frechet"] = {
+            **frechet,
+            "n": len(whole.vectors),
+            "is_singular": min(len(whole.vectors), len(theirs.vectors)) <= whole.vectors.shape[1],
+        }
+    found["frechet_inf"] = _attempt(lambda: _extrapolated(theirs, whole, seed))
+    spread = _attempt(lambda: precision_recall(theirs.clips, whole.clips))
+    if spread is not None:
+        found["precision"] = _plain(spread.precision, n=len(whole.clips))
+        found["recall"] = _plain(spread.recall, n=len(theirs.clips))
+    return found
+
+
+def _extrapolated(reference: _Set, ours: _Set, seed: int) -> Value | None:
+    found = frechet_infinity_both(
+        reference.vectors,
+        ours.vectors,
+        rng=Rng(seed),
+        reference_clusters=reference.clusters,
+        estimate_clusters=ours.clusters,
+    )
+    return _plain(found.value, n=len(ours.vectors)) if found.is_reliable else None
+
+
+def _with_interval(
+    statistic: Callable[[Int[np.ndarray, " v"]], float], clusters: Sequence[str], seed: int
+) -> Value:
+    found = clustered_set_interval(statistic, clusters, seed=seed)
+    return {
+        "mean": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p_value,
+        "n": found.num_values,
+    }
+
+
+def _manifold(train: Clips) -> Manifold | None:
+    if len(train) < MIN_MANIFOLD_CLIPS:
+        return None
+    return Manifold.of(np.stack([e.clip for e in train.embeddings]))
+
+
+def _plain(value: float, **facts: Any) -> Value:
+    return {"mean": float(value), "low": None, "high": None, **facts}
+
+
+def _attempt(make: Callable[[], Any]) -> Any:
+    """Return a figure, or None where there are too few clips for it."""
+    try:
+        return make()
+    except WeftError:
+        return None
