@@ -1,0 +1,188 @@
+"""The folder of a trained encoder: weights, settings, and the card that says what they are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from weft.data.classes import class_names, count_classes
+from weft.data.manifest import Manifest, attribution
+from weft.metrics.embedders.corpus_ssl import CorpusSsl, save_folder
+from weft.train.recipes.ssl_probe import ProbeResult
+from weft.version import __version__
+
+_NUM_CURVE_ROWS = 12
+
+_CARD = """# {name}
+
+An encoder of sound that learned without labels, and a linear class head over it. It is what
+set-level metrics (Frechet distance, KL, inception score) use where no other embedder is named.
+Numbers of it must never stand in one column with those of another embedder.
+
+- input: mono, {sample_rate} Hz, {num_mels} log-mel bands, level kept; what is above {top_hz} Hz is
+  not heard
+- output: {width} features at {frame_rate:g} Hz, averaged over windows of {window_s:g} s every
+  {hop_s:g} s; {num_classes} classes
+- parameters of the encoder: {num_parameters}
+- digest of weights and settings: `{digest}`
+- weft {version}
+
+## Training
+
+{steps} steps on crops of {crop_s:g} s{hours}. Hidden frames of a student follow a moving
+average of it (data2vec), and the hidden log-mel frames themselves. Labels were used for the head
+only, which was fitted to frozen features afterwards.
+
+| step | loss | hidden frames | log-mel | feature std | effective rank |
+|---:|---:|---:|---:|---:|---:|
+{curve}
+
+On the valid split, over mean features of clips: standard deviation {feature_std:.3f}, effective
+rank {effective_rank:.1f} of {width}.
+
+## Class head
+
+Accuracy on the valid split {accuracy:.1%}, true class among the best three {top3:.1%}, mean
+negative log probability {nll:.2f} nats (guessing evenly: {guess:.2f}). The penalty ({penalty:g})
+was chosen on that split, which so flatters a little.
+
+| class | train | valid |
+|---|---:|---:|
+{classes}
+
+## Data
+
+| corpus | recordings in train | hours | licences |
+|---|---:|---:|---|
+{data}
+
+## Limits
+
+Little data: the features tell kinds of sound and kinds of damage apart, but know nothing like the
+variety that embedders trained on millions of clips know. No speech was in training. Pitch and fine
+timing leave weak traces. Several classes have few recordings, and many come from one library with
+its own sound: the class head says how sharp and how alike sets are, not what a sound is for sure.
+
+## Attribution
+
+{attribution}"""
+
+
+def write_model(
+    folder: Path,
+    embedder: CorpusSsl,
+    *,
+    probe: ProbeResult,
+    figures: Mapping[str, float],
+    manifests: Sequence[Manifest],
+    settings: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+) -> CorpusSsl:
+    """Write weights, settings and card; return the embedder as a reader gets it.
+
+    Args:
+        folder: exists.
+        embedder: with its head.
+        probe: how the head does.
+        figures: of the collapse check on the valid split.
+        manifests: of the corpora it was trained on.
+        settings: of the recipe.
+        history: lines of the training log.
+    """
+    lines = [line for line in history if "loss" in line]
+    steps = int(lines[-1]["step"]) if lines else 0
+    written = save_folder(
+        folder,
+        embedder,
+        training={
+            "weft": __version__,
+            "steps": steps,
+            "settings": dict(settings),
+            "valid": {
+                "accuracy": probe.accuracy,
+                "top3_accuracy": probe.top3_accuracy,
+                "nll": probe.nll,
+                **figures,
+            },
+        },
+    )
+    (folder / "README.md").write_text(
+        _card(written, probe, figures, manifests, settings, lines), encoding="utf-8"
+    )
+    return written
+
+
+def _card(
+    embedder: CorpusSsl,
+    probe: ProbeResult,
+    figures: Mapping[str, float],
+    manifests: Sequence[Manifest],
+    settings: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+) -> str:
+    """Return the card."""
+    config = embedder.encoder.config
+    seconds = float(lines[-1].get("seconds", 0)) if lines else 0.0
+    return _CARD.format(
+        name=embedder.name,
+        sample_rate=config.mel.sample_rate,
+        top_hz=config.mel.sample_rate // 2,
+        num_mels=config.mel.num_mels,
+        width=config.width,
+        frame_rate=config.frame_rate,
+        window_s=embedder.window.num_window / config.frame_rate,
+        hop_s=embedder.window.num_hop / config.frame_rate,
+        num_classes=len(embedder.class_names),
+        num_parameters=f"{sum(p.numel() for p in embedder.encoder.parameters()):,}",
+        digest=embedder.digest,
+        version=__version__,
+        steps=lines[-1]["step"] if lines else 0,
+        crop_s=settings["crop_s"],
+        hours=f", {seconds / 60:.0f} minutes" if seconds else "",
+        curve="\n".join(_curve(lines)),
+        feature_std=figures["feature_std"],
+        effective_rank=figures["effective_rank"],
+        accuracy=probe.accuracy,
+        top3=probe.top3_accuracy,
+        nll=probe.nll,
+        guess=math.log(len(embedder.class_names)),
+        penalty=probe.penalty,
+        classes="\n".join(_classes(manifests)),
+        data="\n".join(_data(manifests)),
+        attribution=attribution(manifests, note="learned from").split("\n", 2)[2],
+    )
+
+
+def _curve(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return rows of a table: evenly spaced lines of the log, the last one included."""
+    count = min(_NUM_CURVE_ROWS, len(lines))
+    rows = []
+    for i in range(count):
+        line = lines[(len(lines) - 1) * (i + 1) // count]
+        shown = [line[name] for name in ("loss", "frames", "mel", "feature_std", "effective_rank")]
+        rows.append(f"| {line['step']} | " + " | ".join(f"{value:.3g}" for value in shown) + " |")
+    return rows
+
+
+def _classes(manifests: Sequence[Manifest]) -> list[str]:
+    """Return rows of a table: recordings of each class in both splits."""
+    counts = [
+        count_classes(
+            (manifest.name, entry.label)
+            for manifest in manifests
+            for entry in manifest.select(split)
+        )
+        for split in ("train", "valid")
+    ]
+    return [f"| {name} | {counts[0][name]} | {counts[1][name]} |" for name in class_names()]
+
+
+def _data(manifests: Sequence[Manifest]) -> list[str]:
+    """Return rows of a table: what of each corpus was trained on."""
+    rows = []
+    for manifest in manifests:
+        entries = manifest.select("train")
+        hours = sum(entry.duration_s or 0 for entry in entries) / 3600
+        licences = sorted({entry.licence or "not stated" for entry in entries})
+        rows.append(f"| {manifest.name} | {len(entries)} | {hours:.2f} | {', '.join(licences)} |")
+    return rows
