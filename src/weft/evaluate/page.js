@@ -14,7 +14,7 @@
     return a - b;
   };
   for (const table of all("table.sortable")) {
-    const heads = all("thead th", table);
+    const heads = all("thead tr:last-child th", table);
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -43,10 +43,14 @@
     const apply = () => {
       const wanted = all("select", form).map((s) => [s.dataset.filter, s.value]);
       for (const block of all(".result")) {
-        block.hidden = wanted.some(([name, value]) => value && block.dataset[name] !== value);
+        // No example is of all materials together, so that choice hides none.
+        const isEvery = block.closest("#listen") !== null;
+        block.hidden = wanted.some(([name, value]) => value && block.dataset[name] !== value
+          && !(isEvery && name === "material" && value === "all"));
       }
     };
     form.addEventListener("change", apply);
+    window.addEventListener("beforeprint", () => { form.reset(); all("select", form).forEach((s) => { s.value = ""; }); apply(); });
     apply();
   }
 
