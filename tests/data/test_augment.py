@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -160,6 +161,28 @@ def test_each_change_happens_as_often_as_it_should(field, change):
             np.testing.assert_array_equal(found, change(samples))
             num_changed += 1
     assert num_changed == pytest.approx(180, abs=40)  # 3.5 standard deviations
+
+
+def test_changes_are_drawn_apart_from_each_other():
+    samples = noise()
+    config = replace(
+        PLAIN,
+        polarity_probability=0.5,
+        swap_probability=0.5,
+        mix_probability=0.5,
+        mix_ratio_db=(60.0, 60.0),
+    )
+    seen = Counter()
+    for seed in range(800):
+        found = augment(
+            samples, config, np.random.default_rng(seed), num_samples=400, other_fn=lambda: noise(5)
+        )
+        swapped = np.corrcoef(found[0], samples[0])[0, 1] ** 2 < 0.5
+        inverted = float(np.sum((found[::-1] if swapped else found) * samples)) < 0
+        size = np.abs(np.sort(np.abs(found), axis=None) - np.sort(np.abs(samples), axis=None)).max()
+        seen[swapped, inverted, bool(size > 0)] += 1
+    assert len(seen) == 8
+    assert all(70 <= count <= 130 for count in seen.values())  # 100, 3.2 standard deviations
 
 
 def test_gains_cover_their_range():

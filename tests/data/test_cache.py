@@ -72,6 +72,27 @@ def test_a_file_replaced_by_one_of_the_same_size_and_time_gets_another_digest(tm
     assert digests.digest(path) != first
 
 
+def test_a_file_written_over_with_its_size_and_time_kept_gets_another_digest(tmp_path, later):
+    path = tmp_path / "a"
+    path.write_bytes(b"one")
+    make_old(path)
+    status = path.stat()
+    digests = FileDigests(tmp_path / "digests")
+    first = digests.digest(path)
+    time.sleep(0.02)  # longer than the clock's step
+    path.write_bytes(b"two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_ino == status.st_ino
+    assert digests.digest(path) != first
+
+
+def test_digests_need_no_folder_that_can_be_written(tmp_path, later):
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "file").write_bytes(b"")
+    blocked = FileDigests(tmp_path / "file" / "digests")
+    assert blocked.digest(tmp_path / "a") == FileDigests(tmp_path).digest(tmp_path / "a")
+
+
 def test_a_file_that_changed_just_now_is_not_trusted_to_have_settled(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"one")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from weft.cli.main import main
 from weft.data.corpora import DATA_VARIABLE, find_corpus, open_entry
 from weft.data.datasets import DATASETS, captions, detect_dataset, read_dataset
 from weft.data.layouts import VCTK_TEST_SPEAKERS
@@ -257,6 +258,18 @@ def test_what_is_no_folder_or_no_dataset_is_refused(tmp_path):
 def test_entries_open_as_sound(tmp_path):
     entry = read_dataset(made(tmp_path, "vctk")).entries[0]
     assert open_entry(entry, sample_rate=4000).num_samples == 200
+
+
+def test_the_command_line_lists_a_dataset(tmp_path, capsys):
+    folder = made(tmp_path / "x", "audiocaps")
+    assert main(["data", "list", str(folder), "--json"]) == 0
+    (corpus,) = json.loads(capsys.readouterr().out)["corpora"]
+    assert (corpus["name"], corpus["num_files"], corpus["num_missing"]) == ("audiocaps", 3, 2)
+    assert corpus["splits"] == {"train": 2, "test": 1}
+    assert main(["data", "list", str(folder)]) == 0
+    assert "3 (2 missing)" in capsys.readouterr().out
+    assert main(["data", "list", f"maestro={folder}"]) == 2
+    assert "maestro-v*.csv" in capsys.readouterr().err
 
 
 def test_musicnet_is_sorted_by_number_and_split_by_folder(tmp_path):

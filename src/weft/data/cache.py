@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -67,7 +67,6 @@ class FileDigests:
 
         Raises:
             AudioFormatError: the file cannot be read.
-            OutputError: the digest cannot be kept.
         """
         try:
             status = path.stat()
@@ -82,7 +81,8 @@ class FileDigests:
             raise AudioFormatError(f"cannot read {path}: {error.strerror or error}") from error
         if time.time() - max(status.st_mtime, status.st_ctime) > _STAMP_AGE_S:
             text = json.dumps({"state": state, "digest": digest})
-            with atomic_file(stamp) as handle:
+            # In a folder that cannot be written the file is read again next time, no worse.
+            with suppress(OutputError), atomic_file(stamp) as handle:
                 handle.write(text.encode())
         return digest
 
