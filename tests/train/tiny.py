@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from weft.errors import ConfigError
 from weft.rng import Rng
-from weft.train.config import LoopConfig, set_fields
+from weft.train.config import LoopConfig
 from weft.train.recipe import Batch, Losses, Objective, Recipe
+from weft.train.run import train
 
 NUM_EXAMPLES, WIDTH = 27, 6
 
@@ -58,10 +60,16 @@ class Tiny(nn.Module):
 
 class TinyRecipe(Recipe):
     def __init__(
-        self, *, is_adversarial: bool = False, kill_at: int = -1, bad_steps: Sequence[int] = ()
+        self,
+        *,
+        is_adversarial: bool = False,
+        kill_at: int = -1,
+        signal_at: int = -1,
+        signal_number: int = signal.SIGINT,
+        bad_steps: Sequence[int] = (),
     ) -> None:
         self.options = {"is_adversarial": is_adversarial, "bad_steps": list(bad_steps)}
-        self.kill_at = kill_at
+        self.kill_at, self.signal_at, self.signal_number = kill_at, signal_at, signal_number
         self.opened: Path | None = None
         self.drawn: list[int] = []
 
@@ -102,6 +110,8 @@ class TinyRecipe(Recipe):
 
     def after_step(self, module: nn.Module, step: int) -> None:
         assert isinstance(module, Tiny)
+        if step == self.signal_at:
+            os.kill(os.getpid(), self.signal_number)
         with torch.no_grad():
             for ours, theirs in zip(
                 module.teacher.parameters(), module.net[4].parameters(), strict=True
@@ -135,23 +145,28 @@ def make_config(**changes: Any) -> LoopConfig:
     return LoopConfig(**{**settings, **changes})
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Train in a process of its own: FOLDER KILL_AT [--resume] [key=value]…"""
-    from weft.train.run import train
+def make(
+    preset: str, overrides: Mapping[str, str], data: Sequence[str]
+) -> tuple[TinyRecipe, LoopConfig]:
+    """Return what the command line trains, where a test has put this module into the table."""
+    if overrides:
+        raise ConfigError(f"the recipe tiny has no setting {', '.join(overrides)}")
+    return TinyRecipe(), make_config(steps=20 if preset == "debug" else 200)
 
+
+def main(arguments: Sequence[str]) -> None:
+    """Train in a process of its own: ROOT JOB..., see tests of resumption."""
     torch.set_num_threads(1)
-    folder, kill_at, *rest = arguments
-    is_adversarial = "--adversarial" in rest
-    texts = dict(text.split("=") for text in rest if "=" in text)
-    config, _ = set_fields(make_config(), texts)
-    train(
-        TinyRecipe(kill_at=int(kill_at), is_adversarial=is_adversarial),
-        config,
-        Path(folder),
-        cache=Path(folder).parent / "cache",
-        is_resumed="--resume" in rest,
-        device="cpu",
-    )
+    root, *jobs = arguments
+    for job in jobs:
+        train(
+            TinyRecipe(kill_at=13 if job == "killed" else -1),
+            make_config(),
+            Path(root, "whole" if job == "whole" else "killed"),
+            cache=Path(root, "cache"),
+            is_resumed=job == "resumed",
+            device="cpu",
+        )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,20 @@ def train(
         int | None, typer.Option(metavar="N", help="Of the whole run; as --set steps=N.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    shard_mib: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            help="Also write the averaged weights into RUN/averaged, in 16 bits, in files of at "
+            "most so many MiB.",
+        ),
+    ] = None,
+    averaged: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-averaged", metavar="DIR", help="Export what --shard-mib wrote; train nothing."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
@@ -80,17 +94,23 @@ def train(
             raise ConfigError("steps were given twice, with --steps and with --set")
         overrides["steps"] = str(steps)
     from weft.train.registry import make_recipe
+    from weft.train.run import export_averaged
     from weft.train.run import train as run_training
 
     made, config = make_recipe(recipe, preset, overrides, data or [])
+    run, cache = out or Path("runs", f"{recipe}-{preset}"), cache or _default_cache()
+    if averaged is not None:
+        _report(screen, export_averaged(made, config, averaged, run, cache=cache))
+        return
     result = run_training(
         made,
         config,
-        out or Path("runs", f"{recipe}-{preset}"),
-        cache=cache or _default_cache(),
+        run,
+        cache=cache,
         is_resumed=resume,
         max_minutes=max_minutes,
         device=device,
+        shard_mib=shard_mib,
         watch=_watcher(screen),
     )
     if result.is_first:

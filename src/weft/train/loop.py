@@ -80,14 +80,7 @@ class Loop:
             torch.manual_seed(weights_seed(config.seed))
             module = recipe.build().to(world.device).train()
         self.state = TrainState(module, recipe.objectives(module), config)
-        # Unused parameters are looked for even where there are none, because without that DDP
-        # regroups gradients after its first step: sums over many processes would then be taken in
-        # another order after a resumption than in a run that was never stopped.
-        self._module: nn.Module = (
-            module
-            if world.is_alone
-            else DistributedDataParallel(module, find_unused_parameters=True)
-        )
+        self._module: nn.Module = module if world.is_alone else _wrap(module, world)
         self._generator = torch.Generator(world.device)
         self._is_bfloat16 = self.precision == "bfloat16"
 
@@ -299,3 +292,29 @@ class Loop:
         if device.type == "cpu":
             return batch
         return {name: v.pin_memory().to(device, non_blocking=True) for name, v in batch.items()}
+
+
+@final
+class _Shell(nn.Module):
+    """What DDP wraps: a module, and a parameter that nothing uses.
+
+    DDP regroups gradients after its first step unless it looks for unused parameters. Sums over
+    three and more processes are then taken in another order after a resumption than in a run that
+    was never stopped. So it looks for them, and complains unless there is one.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self, batch: Batch, *, objective: str, step: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the module's losses as a dict, in which DDP finds the tensors."""
+        return dict(self.module(batch, objective=objective, step=step, generator=generator))
+
+
+def _wrap(module: nn.Module, world: World) -> DistributedDataParallel:
+    shell = _Shell(module).to(world.device)
+    return DistributedDataParallel(shell, find_unused_parameters=True)

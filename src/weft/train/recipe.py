@@ -80,9 +80,7 @@ class Recipe(abc.ABC):
     def objectives(self, module: nn.Module) -> Sequence[Objective]:
         """Return the losses and their parameters; unless overridden, one over all parameters."""
         return [
-            Objective(
-                name="loss", parameters=[p for p in module.parameters() if p.requires_grad]
-            )
+            Objective(name="loss", parameters=[p for p in module.parameters() if p.requires_grad])
         ]
 
     def after_step(self, module: nn.Module, step: int) -> None:  # noqa: B027 - nothing to do is usual

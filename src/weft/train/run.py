@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 
+from weft.checkpoint import load_into, read_config, write_model
 from weft.errors import CheckpointError, ConfigError, OutputError
 from weft.train.config import LoopConfig
 from weft.train.log import TrainingLog
@@ -16,12 +17,14 @@ from weft.train.loop import Loop, Watcher
 from weft.train.recipe import Recipe
 from weft.train.saving import checkpoints
 from weft.train.stopping import Stop, Why
-from weft.train.world import join_world
+from weft.train.world import World, join_world
 from weft.version import __version__
 
 SCHEMA = "weft.train/1"
 CONFIG_FILE = "config.json"
 MODEL_FOLDER = "model"
+AVERAGED_FOLDER = "averaged"
+AVERAGED_KIND = "averaged weights"
 
 
 @final
@@ -56,6 +59,7 @@ def train(
     is_resumed: bool = False,
     max_minutes: float | None = None,
     device: str = "auto",
+    shard_mib: int | None = None,
     watch: Watcher | None = None,
 ) -> RunResult:
     """Train a recipe, in this process or in all those that ``torchrun`` started.
@@ -69,6 +73,8 @@ def train(
         max_minutes: of this session; the run stops with a checkpoint and goes on with
             ``is_resumed``.
         device: auto, cpu or cuda.
+        shard_mib: also write the averaged weights in 16 bits into ``averaged``, in files of at most
+            so many MiB, for machines from which only small files return.
         watch: called after every step.
 
     Returns:
@@ -81,6 +87,8 @@ def train(
         DivergenceError: too many steps in a row gave no finite gradient.
     """
     stop = Stop(max_minutes)
+    if shard_mib is not None and not 1 <= shard_mib <= 1_000_000:
+        raise ConfigError(f"--shard-mib must be in [1, 1000000], got {shard_mib}")
     with stop.on_signals(), join_world(device) as world:
         is_begun = _check_folder(run, is_resumed=is_resumed)
         world.wait()  # before one process writes what another still looks at
@@ -103,6 +111,8 @@ def train(
             model = run / MODEL_FOLDER
             if world.is_first:
                 export(loop, log, model)
+                if shard_mib is not None:
+                    write_averaged(loop, log, run / AVERAGED_FOLDER, shard_mib=shard_mib)
             world.wait()
         return RunResult(
             folder=run,
@@ -127,6 +137,71 @@ def export(loop: Loop, log: TrainingLog, folder: Path) -> None:
     partial.rename(folder)
 
 
+def write_averaged(loop: Loop, log: TrainingLog, folder: Path, *, shard_mib: int) -> None:
+    """Write the averaged weights in 16 bits, in small files, with all that `export_averaged` needs.
+
+    Args:
+        loop: in training.
+        log: of the run.
+        folder: is replaced.
+        shard_mib: largest file, in MiB, >= 1.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    write_model(
+        _make(folder),
+        config={
+            "kind": AVERAGED_KIND,
+            "run": _config(loop),
+            "step": loop.state.counters.step,
+            "history": log.lines,
+        },
+        tensors=loop.state.averaged_module().state_dict(),
+        dtype=torch.float16,
+        shard_bytes=shard_mib * 2**20,
+    )
+
+
+def export_averaged(
+    recipe: Recipe, config: LoopConfig, folder: Path, run: Path, *, cache: Path
+) -> RunResult:
+    """Export the model of weights that were trained elsewhere, without training.
+
+    Args:
+        recipe: what was trained, with the settings it was trained with.
+        config: of the loop it was trained in.
+        folder: what `write_averaged` wrote.
+        run: folder that gets ``model``.
+        cache: folder for what the recipe prepares.
+
+    Raises:
+        ConfigError: the weights were trained with other settings.
+        CheckpointError: they are damaged.
+    """
+    found = read_config(folder)
+    if found["kind"] != AVERAGED_KIND:
+        raise CheckpointError(f"{folder} holds a model {found['kind']!r}, no averaged weights")
+    recipe.prepare(_make(cache))
+    recipe.open(cache)
+    loop = Loop(recipe, config, World(), _make(run))
+    _check_settings(loop, _config(loop), found["run"], done=found["step"])
+    load_into(loop.state.module, folder)
+    loop.state.average(0.0)
+    log = TrainingLog(run, step=0, is_written=False)
+    log.lines.extend(found["history"])
+    figures = loop.validate(log)
+    export(loop, log, run / MODEL_FOLDER)
+    return RunResult(
+        folder=run,
+        step=found["step"],
+        steps=config.steps,
+        reason="done",
+        figures=figures,
+        model=run / MODEL_FOLDER,
+        notes=(),
+        is_first=True,
+    )
+
+
 def _check_folder(run: Path, *, is_resumed: bool) -> bool:
     """Say whether there is a run to go on with."""
     is_begun = (run / CONFIG_FILE).is_file()
@@ -146,18 +221,12 @@ def _compare(loop: Loop, *, is_begun: bool) -> list[str]:
         ConfigError: the run was begun with other settings.
     """
     path = loop.run / CONFIG_FILE
-    ours: dict[str, Any] = {
-        "schema": SCHEMA,
-        "weft": __version__,
-        "recipe": loop.recipe.name,
-        "settings": json.loads(json.dumps(loop.recipe.to_config(), allow_nan=False)),
-        "loop": json.loads(json.dumps(loop.config.to_config())),
-        "environment": _environment(loop),
-    }
+    ours = _config(loop)
     notes: list[str] = []
     if is_begun:
         theirs = _read_config(path)
-        _check_settings(loop, ours, theirs)
+        steps = [int(p.name.split("-")[1]) for p in checkpoints(loop.run / "checkpoints")]
+        _check_settings(loop, ours, theirs, done=max(steps, default=0))
         notes += loop.resume()
         before, now = theirs["environment"], ours["environment"]
         changed = [f"{k} was {before.get(k)}, is {now[k]}" for k in now if before.get(k) != now[k]]
@@ -176,10 +245,19 @@ def _compare(loop: Loop, *, is_begun: bool) -> list[str]:
     return notes
 
 
-def _check_settings(loop: Loop, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    done = max(
-        (int(p.name.split("-")[1]) for p in checkpoints(loop.run / "checkpoints")), default=0
-    )
+def _config(loop: Loop) -> dict[str, Any]:
+    """Return what a run is, as JSON."""
+    return {
+        "schema": SCHEMA,
+        "weft": __version__,
+        "recipe": loop.recipe.name,
+        "settings": json.loads(json.dumps(loop.recipe.to_config(), allow_nan=False)),
+        "loop": json.loads(json.dumps(loop.config.to_config())),
+        "environment": _environment(loop),
+    }
+
+
+def _check_settings(loop: Loop, ours: dict[str, Any], theirs: dict[str, Any], *, done: int) -> None:
     other = loop.config.differences(theirs["loop"], done=done)
     if ours["recipe"] != theirs["recipe"]:
         other.append(f"recipe was {theirs['recipe']}, now {ours['recipe']}")

@@ -37,8 +37,8 @@ class Counters:
         """Add the figures of a step; what is not finite is left out."""
         for name, value in figures.items():
             if math.isfinite(value):
-                total, count = self.sums.get(name, [0.0, 0])
-                self.sums[name] = [total + value, count + 1]
+                total, count = self.sums.get(name, [0.0, 0.0])
+                self.sums[name] = [total + value, count + 1.0]
 
     def take_means(self) -> dict[str, float]:
         """Return the means since the last call, and begin anew."""
@@ -69,8 +69,8 @@ class TrainState:
         self.counters = Counters()
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         trained = [p for objective in objectives for p in objective.parameters]
+        _check_objectives(self.objectives, names)
         self.parameter_names = [names[id(p)] for p in dict.fromkeys(trained)]
-        _check_objectives(self.objectives)
         self.optimisers = {
             objective.name: _make_optimiser(objective.parameters, config)
             for objective in self.objectives
@@ -127,10 +127,15 @@ class TrainState:
         return found
 
 
-def _check_objectives(objectives: Sequence[Objective]) -> None:
+def _check_objectives(objectives: Sequence[Objective], parameters: Mapping[int, str]) -> None:
     names = [objective.name for objective in objectives]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"objectives need names, each another one; got {names}")
+    for objective in objectives:
+        if any(id(parameter) not in parameters for parameter in objective.parameters):
+            raise ConfigError(
+                f"objective {objective.name!r} has a parameter that is not in the module"
+            )
     for objective in objectives:
         if not objective.parameters:
             raise ConfigError(f"objective {objective.name!r} has no parameters to train")
