@@ -16,7 +16,7 @@ from weft.errors import ConfigError
 from weft.shapes import Samples
 
 _N_FFT, _HOP = 2048, 512
-_STEEPEST, _FLATTEST = -4.0, -0.5
+_STEEPEST, _FLATTEST = -8.0, -0.5
 """Bounds of the slope of log power over log frequency; music has about -2."""
 
 

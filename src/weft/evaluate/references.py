@@ -1,11 +1,12 @@
 """References: clips of the train split that sets of answers are compared with."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from jaxtyping import Int
 
 from weft.data.cache import FeatureCache, FileDigests, settings_digest
 from weft.data.corpora import open_entry
@@ -35,8 +36,8 @@ class Clips:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def take(self, chosen: Iterable[int]) -> "Clips":
-        """Return some of them."""
+    def take(self, chosen: Int[np.ndarray, " v"]) -> "Clips":
+        """Return those with these positions."""
         numbers = [int(i) for i in chosen]
         return Clips(
             embeddings=tuple(self.embeddings[i] for i in numbers),

@@ -13,6 +13,9 @@ import numpy as np
 
 from weft.audio.audio import Audio, Patch
 from weft.canvas.canvas import Region
+from weft.canvas.compose import compose
+from weft.canvas.filler import Fill
+from weft.canvas.windows import read_window
 from weft.data.manifest import Manifest, check_files
 from weft.errors import ConfigError, WeftError
 from weft.evaluate.cost import Cost, measure
@@ -343,8 +346,8 @@ class _CaseRunner:
 def round_trip(case: Case, codec: Callable[[Audio], Audio]) -> Audio:
     """Return the canvas with the truth, through a codec, in its gaps.
 
-    The codec hears the excerpts as they were, without holes; where no samples are known, all of it
-    comes from the codec.
+    The codec hears the excerpts as they were, without holes, and what it gives is joined to the
+    surroundings as every fill is. Where no samples are known, all of it comes from the codec.
 
     Args:
         case: with a truth, or with whole recordings as its canvas.
@@ -356,12 +359,16 @@ def round_trip(case: Case, codec: Callable[[Audio], Audio]) -> Audio:
         return codec(truth)
     patches = []
     for i, gap in enumerate(canvas.gaps):
-        spot = case.spots[min(i, len(case.spots) - 1)]
-        start, stop = min(spot.excerpt.start, gap.start), max(spot.excerpt.stop, gap.stop)
+        excerpt = case.spots[min(i, len(case.spots) - 1)].excerpt
+        start, stop = min(excerpt.start, gap.start), max(excerpt.stop, gap.stop)
         decoded = codec(Audio.from_samples(truth.read(start, stop), truth.sample_rate))
-        patches.append(
-            Patch(start=gap.start, samples=decoded.read(gap.start - start, gap.stop - start))
+        fill = Fill(
+            samples=decoded.read(gap.start - start, gap.stop - start),
+            model="round trip",
+            confidence=1.0,
         )
+        window = read_window(canvas.audio, gap, canvas.gaps, truth.sample_rate)
+        patches.append(Patch(start=gap.start, samples=compose(window, fill)))
     return canvas.audio.patched(patches)
 
 

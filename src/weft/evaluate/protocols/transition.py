@@ -247,7 +247,7 @@ class Transition(Protocol):
 
 
 def constant_power_crossfade(
-    ending: Float[np.ndarray, "c n"], beginning: Float[np.ndarray, "c m"], length: int
+    ending: Float[np.ndarray, "c e"], beginning: Float[np.ndarray, "c b"], length: int
 ) -> Samples:
     """Join two sounds by a cross-fade whose gains have powers that add up to 1.
 
