@@ -65,8 +65,8 @@ def bands() -> Bands:
     """Return the tables of the bands; shared, do not write into them.
 
     Example:
-        >>> [float(round(hz, 3)) for hz in bands().centre_hz[[0, 54, 108]]]
-        [91.708, 2532.456, 17690.045]
+        >>> [float(round(hz, 2)) for hz in bands().centre_hz[[0, 54, 108]]]
+        [91.71, 2532.46, 17690.04]
     """
     first, last = (7 * np.arcsinh(hz / 650) for hz in (_LOW_HZ, _HIGH_HZ))
     edges = np.minimum(first + BAND_BARK * np.arange(NUM_BANDS + 1), last)

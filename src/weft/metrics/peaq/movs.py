@@ -145,7 +145,7 @@ def detection(
     )
     step = np.where(audible, step, 1e30)
     difference = reference - estimate
-    # (1/2) ** (x ** b): half of the listeners hear one step, b makes louder estimates plainer
+    # Half of the listeners hear one step; added sound passes from unheard to heard more steeply.
     exponent = np.where(difference > 0, 4, 6)
     silent = 0.5 ** (np.minimum(np.abs(difference) / step, 1e3) ** exponent)  # c l d
     whole = np.trunc(difference) if steps == "trunc" else np.floor(difference)

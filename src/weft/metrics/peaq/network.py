@@ -97,8 +97,8 @@ def grade(index: float) -> float:
     Source: BS.1387-1, Annex 2, section 6.
 
     Example:
-        >>> round(grade(1.304), 3)
-        -0.676
+        >>> round(grade(1.304), 2)
+        -0.68
     """
     low, high = _ODG_RANGE
     return low + (high - low) / (1 + math.exp(-index))
