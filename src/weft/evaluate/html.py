@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from weft.evaluate.drawing import check_matplotlib
 from weft.evaluate.examples import Example, Item
 from weft.evaluate.figures import (
-    ALL,
-    check_matplotlib,
     curve_names,
     draw_boxes,
     draw_costs,
@@ -22,7 +21,7 @@ from weft.evaluate.figures import (
 )
 from weft.evaluate.html_tables import difference_tables, result_tables
 from weft.evaluate.listening import listening_html
-from weft.evaluate.markup import name, number, text
+from weft.evaluate.markup import ALL, name, number, text, whole
 from weft.evaluate.published import (
     NOT_COMPARABLE,
     PublishedTable,
@@ -187,17 +186,15 @@ def _filters(summary: Mapping[str, Any]) -> str:
     ):
         if len(listed) > 1:
             options = "".join(
-                f'<option value="{text(entry)}">{text(_whole(entry))}</option>' for entry in listed
+                f'<option value="{text(entry)}"{" selected" if entry == ALL else ""}>'
+                f"{text(whole(entry))}</option>"
+                for entry in listed
             )
             parts.append(
                 f'<label>{key} <select data-filter="{key}"><option value="">every</option>'
                 f"{options}</select></label>"
             )
     return f'<form class="filters" hidden>{"".join(parts)}</form>' if parts else ""
-
-
-def _whole(material: str) -> str:
-    return "all together" if material == ALL else material
 
 
 def _figure(title: str, svg: str, *, is_open: bool) -> str:
@@ -209,7 +206,7 @@ def _figure(title: str, svg: str, *, is_open: bool) -> str:
 
 
 def _boxes(summary: Mapping[str, Any], records: Sequence[Item]) -> str:
-    drawn = []
+    drawn: list[str] = []
     for measure in summary["measures"]:
         if measure["kind"] == "pair" and (svg := draw_boxes(summary, records, measure)):
             drawn.append(_figure(text(measure["title"]), svg, is_open=not drawn))
@@ -226,12 +223,12 @@ def _costs(summary: Mapping[str, Any]) -> str:
     listed = dict.fromkeys(panel.material for panel in panels_of(summary))
     materials = [ALL] if ALL in listed else list(listed)
     measures = [m for m in summary["measures"] if m["kind"] == "pair"][:COST_MEASURES]
-    drawn = []
+    drawn: list[str] = []
     for measure in measures:
         for material in materials:
             svg = draw_costs(summary, measure, material)
             if svg:
-                title = f"{text(measure['title'])}, {text(_whole(material))}"
+                title = f"{text(measure['title'])}, {text(whole(material))}"
                 drawn.append(_figure(title, svg, is_open=not drawn))
     if not drawn:
         return ""
@@ -243,7 +240,7 @@ def _costs(summary: Mapping[str, Any]) -> str:
 
 
 def _curves(summary: Mapping[str, Any], records: Sequence[Item]) -> str:
-    drawn = []
+    drawn: list[str] = []
     for curve in curve_names(records):
         svg = draw_curves(summary, records, curve)
         if svg:

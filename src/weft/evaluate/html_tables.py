@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weft.evaluate.figures import Panel, panels_of
-from weft.evaluate.markup import MISSING, count, name, number, text
+from weft.evaluate.markup import MISSING, count, name, number, text, whole
 
 LEVEL = 0.05
 """Below this a Holm-adjusted p counts."""
@@ -33,7 +33,8 @@ def result_tables(summary: Mapping[str, Any]) -> str:
         "<p>Mean over the items, its 95 % interval below, and where both lie among the rows of the "
         'table. <span class="best">Marked</span> is the best mean of models and baselines; whether '
         "it is better for certain is for the paired differences to say. Cost is a mean over items, "
-        "memory the most. Headings sort.</p>"
+        "memory the most. Headings sort; the "
+        "choice at the top shows one material or setting.</p>"
     ]
     for panel in panels_of(summary):
         rows = _rows_of(panel, summary["rows"])
@@ -87,7 +88,7 @@ def _rows_of(panel: Panel, rows: Sequence[_Row]) -> list[_Row]:
 def _block(panel: Panel, content: str) -> str:
     return (
         f'<div class="result" data-material="{text(panel.material)}" '
-        f'data-setting="{text(panel.setting)}"><h3>{name(panel.material)} · '
+        f'data-setting="{text(panel.setting)}"><h3>{name(whole(panel.material))} · '
         f"{name(panel.setting)}</h3>{content}</div>"
     )
 
@@ -146,7 +147,7 @@ def _models(row: _Row) -> str:
     models = row.get("models") or {}
     if not set(models) - {row["row"]}:
         return ""
-    return ": " + ", ".join(f"{text(model)} {times:,}" for model, times in models.items())
+    return ", filled by " + ", ".join(f"{text(model)} {times:,}" for model, times in models.items())
 
 
 def _best(rows: Sequence[_Row], measure: _Measure) -> str | None:

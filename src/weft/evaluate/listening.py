@@ -38,7 +38,7 @@ def listening_html(
     parts = [
         f"<p>Sounds reach {CONTEXT_S:g} s beyond the gap. Original and filled are equally loud "
         "(K-weighted, ITU-R BS.1770, without gate): each has its own gain, stated beside it; no "
-        f"peak goes over {PEAK_DBFS:g} dBFS. They are FLAC, 16 bit. Spectrograms span "
+        f"peak goes over {number(PEAK_DBFS, 0)} dBFS. They are FLAC, 16 bit. Spectrograms span "
         f"{RANGE_DB:g} dB; seams show {SEAM_MS:g} ms on either side. "
         "<b>Switch</b> changes between the two at the same place.</p>",
         '<p class="key"><span class="k-known">known</span><span class="k-fill">filled</span>'

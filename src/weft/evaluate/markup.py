@@ -2,6 +2,8 @@
 
 from html import escape
 
+ALL = "all"
+"""The material that holds all others."""
 MISSING = "–"
 """What stands where there is no number."""
 
@@ -21,16 +23,31 @@ def name(value: object) -> str:
     return f"<bdi>{text(value)}</bdi>"
 
 
+def whole(material: str) -> str:
+    """Return what a reader is told of a material.
+
+    Example:
+        >>> whole("music"), whole(ALL)
+        ('music', 'all together')
+    """
+    return "all together" if material == ALL else material
+
+
 def number(value: float | None, digits: int, *, is_signed: bool = False) -> str:
-    """Return a number with a true minus sign; a dash for None.
+    """Return a number with a true minus sign, none before 0; a dash for None.
 
     Example:
         >>> number(-1.25, 1)
         '−1.2'
+        >>> number(-0.01, 1)
+        '0.0'
     """
     if value is None:
         return MISSING
-    return f"{value:{'+' if is_signed else ''}.{digits}f}".replace("-", "\u2212")
+    shown = f"{value:{'+' if is_signed else ''}.{digits}f}"
+    if float(shown) == 0:
+        return shown.lstrip("+-")
+    return shown.replace("-", "\u2212")
 
 
 def count(value: float | None) -> str:

@@ -139,7 +139,7 @@ def _ticks(rate: int) -> tuple[tuple[float, str], ...]:
     return tuple(
         (math.log(hz / low) / octaves, f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz")
         for hz in (100, 1000, 10_000)
-        if 1.2 * low < hz < 0.45 * rate
+        if 1.2 * low < hz < 0.3 * rate
     )
 
 
