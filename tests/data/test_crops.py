@@ -148,23 +148,23 @@ def test_silence_is_drawn_again(patchy):
     def share(num_tries):
         config = CropConfig(num_samples=LENGTH, num_tries=num_tries)
         source = CropSource(patchy, config)
-        crops = [c for seed in range(40) for c in draw_all(source, seed)]
+        crops = [c for seed in range(20) for c in draw_all(source, seed)]
         return np.mean([bool(crop.samples.any()) for crop in crops])
 
-    # A window meets the sound from 5.2 % of the places: 1 - .948^30 = .80, and .053 in one draw.
-    assert share(1) == pytest.approx(0.053, abs=0.02)
-    assert share(30) == pytest.approx(0.80, abs=0.04)
+    # A window meets the sound from 5.2 % of the places: 1 - .948^12 = .47, and .05 in one draw.
+    assert share(1) == pytest.approx(0.05, abs=0.01)
+    assert share(12) == pytest.approx(0.47, abs=0.08)
 
 
 def test_the_loudest_of_the_draws_is_taken_when_all_are_too_quiet(patchy):
     def levels(num_tries, floor):
         config = CropConfig(num_samples=LENGTH, num_tries=num_tries, min_level_db=floor)
         source = CropSource(patchy, config)
-        crops = [c for seed in range(10) for c in draw_all(source, seed)]
+        crops = [c for seed in range(8) for c in draw_all(source, seed)]
         return np.mean([np.mean(crop.samples**2) for crop in crops])
 
-    assert levels(30, 20.0) > 5 * levels(1, 20.0)
-    assert levels(30, -np.inf) == levels(1, -np.inf)
+    assert levels(12, 20.0) > 4 * levels(1, 20.0)
+    assert levels(12, -np.inf) == levels(1, -np.inf)
 
 
 def test_a_silent_recording_still_gives_crops(tmp_path):
