@@ -293,3 +293,24 @@ def test_auto_precision_follows_the_device(tmp_path: Path, monkeypatch: pytest.M
         config = json.loads((tmp_path / wanted / "config.json").read_text())
         assert config["environment"]["precision"] == wanted
         assert config["loop"]["precision"] == "auto"
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_of_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dcp.HuggingFaceStorageWriter, "write_data", fail)
+    with pytest.raises(OutputError, match="No space left on device"):
+        run(tmp_path / "run")
+    assert checkpoints(tmp_path / "run" / "checkpoints") == []
+
+
+def test_a_validation_stands_in_the_log_once(tmp_path: Path) -> None:
+    run(tmp_path / "run", changes={"validate_every": 10})
+    run(tmp_path / "run", changes={"validate_every": 10}, is_resumed=True)
+    lines = [json.loads(text) for text in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "valid/norm" in line] == [10, 20]

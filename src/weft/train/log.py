@@ -57,6 +57,10 @@ class TrainingLog:
                 if isinstance(value, float):
                     self._board.add_scalar(name, value, kept["step"])
 
+    def at(self, step: int) -> list[dict[str, Any]]:
+        """Return the lines of a step."""
+        return [line for line in self.lines if line["step"] == step]
+
     def close(self) -> None:
         """Close the files."""
         if self._file is not None:

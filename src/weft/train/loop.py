@@ -250,7 +250,8 @@ class Loop:
                 torch.manual_seed(validation_seed(self.config.seed))
                 found = self.recipe.validate(self.state.averaged_module())
             line = {f"valid/{name}": float(value) for name, value in found.items()}
-            log.add({"step": self.state.counters.step, **line})
+            if not any({*line} & {*old} for old in log.at(self.state.counters.step)):
+                log.add({"step": self.state.counters.step, **line})
         self.world.wait()
         return found
 

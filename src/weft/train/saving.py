@@ -19,6 +19,7 @@ from typing import Any
 
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 
 from weft.errors import CheckpointError, OutputError
@@ -69,6 +70,8 @@ def save(
             for old in checkpoints(folder)[:-keep]:
                 shutil.rmtree(old, ignore_errors=True)
         world.wait()
+    except OutputError:
+        raise
     except OSError as error:
         raise OutputError(f"cannot write the checkpoint {final}: {error}") from error
     return final
@@ -113,7 +116,7 @@ def load(state: TrainState, checkpoint: Path, *, facts: Mapping[str, Any]) -> No
         counters = Counters(**header["counters"])
     except CheckpointError:
         raise
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+    except (CheckpointException, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(f"{checkpoint} cannot be read: {error}") from error
     state.counters = counters
 
@@ -175,8 +178,12 @@ def _write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
     # What processes have in common the first one writes: running statistics are not quite the same
     # in all of them, and it is the first one's that DDP hands to the others.
     planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
-    with _quiet():
-        dcp.save(copies, storage_writer=writer, planner=planner)
+    try:
+        with _quiet():
+            dcp.save(copies, storage_writer=writer, planner=planner)
+    except CheckpointException as error:  # no Exception of Python's, and holds one for each process
+        causes = [str(failure[0]) for failure in error.failures.values()]
+        raise OutputError(f"cannot write in {folder}: {'; '.join(causes)}") from error
 
 
 def _finish(counters: Counters, partial: Path, final: Path, facts: Mapping[str, Any]) -> None:
