@@ -1,7 +1,8 @@
 """``weft evaluate``: compare models on recordings whose truth is known."""
 
 import inspect
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,7 +159,13 @@ def _command(make: "Callable[..., Protocol]") -> Callable[..., None]:
     def command(**options: Any) -> None:
         names = {parameter.name for parameter in own}
         common = Shared(**{k: v for k, v in options.items() if k not in names})
-        _run(make(common, **{k: v for k, v in options.items() if k in names}), common)
+        protocol = make(common, **{k: v for k, v in options.items() if k in names})
+        told = {
+            p.name: options[p.name]
+            for p in (*own, *shared)
+            if p.name not in _NOT_REPEATED and options[p.name] not in (p.default, None)
+        }
+        _run(protocol, common, _command_line(make.__name__, told))
 
     required = [p for p in (*own, *shared) if p.default is inspect.Parameter.empty]
     optional = [p for p in (*own, *shared) if p.default is not inspect.Parameter.empty]
@@ -170,7 +177,36 @@ def _command(make: "Callable[..., Protocol]") -> Callable[..., None]:
     return command
 
 
-def _run(protocol: "Protocol", shared: Shared) -> None:
+_NOT_REPEATED = (
+    "root",
+    "weights",
+    "cache",
+    "jobs",
+    "output",
+    "markdown",
+    "html",
+    "resume",
+    "overwrite",
+    "json",
+    "quiet",
+)
+"""Options that say where things are and how they are shown, not what is measured."""
+
+
+def _command_line(name: str, options: Mapping[str, Any]) -> str:
+    """Return the command that repeats an experiment, without the folders of this machine."""
+    words = ["weft", "evaluate", name]
+    for key, value in options.items():
+        option = f"--{key.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            words += [option, Path(str(part)).name if key == "data" else str(part)]
+    return shlex.join(words)
+
+
+def _run(protocol: "Protocol", shared: Shared, command: str) -> None:
     """Run the experiment, write and show its results."""
     import json as json_text
 
@@ -209,6 +245,7 @@ def _run(protocol: "Protocol", shared: Shared) -> None:
         versus=shared.versus,
         train=_train(protocol, corpora, finders, shared, screen),
         embedders=[finders.embedder(name) for name in protocol.run.embedders],
+        command=command,
     )
     if shared.output is not None:
         write_text(shared.output, json_text.dumps(summary, indent=1, allow_nan=False) + "\n")

@@ -8,7 +8,7 @@ _COST = ("network calls", "parameters", "CPU s", "peak MB")
 
 def to_markdown(summary: Mapping[str, Any]) -> str:
     """Return the tables of a summary: one for each material and setting."""
-    lines = [f"# {summary['title']}", "", *_preamble(summary), ""]
+    lines = [f"# {summary['title']}", "", *_preamble(summary), "", *overview(summary)]
     for material in dict.fromkeys(row["material"] for row in summary["rows"]):
         for setting in summary["settings"]["settings"]:
             rows = [
@@ -39,6 +39,31 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def overview(summary: Mapping[str, Any]) -> list[str]:
+    """Return small tables of the measures that say most: a line a row, a column a setting.
+
+    Where there is one setting, a column a material.
+    """
+    materials = list(dict.fromkeys(row["material"] for row in summary["rows"]))
+    settings = [
+        setting
+        for setting in summary["settings"]["settings"]
+        if any(row["setting"] == setting for row in summary["rows"])
+    ]
+    lines: list[str] = []
+    for measure in _headline_measures(summary):
+        if len(settings) > 1:
+            for material in materials:
+                lines += [f"**{material}: {measure['title']}** ({measure['better']} is better)", ""]
+                keys = [(material, setting) for setting in settings]
+                lines += [*_pivot(summary, measure, keys, settings), ""]
+        elif len(materials) > 1:
+            lines += [f"**{measure['title']}** ({measure['better']} is better)", ""]
+            keys = [(material, setting) for material in materials for setting in settings]
+            lines += [*_pivot(summary, measure, keys, materials), ""]
+    return ["## Overview", "", *lines] if lines else []
 
 
 def headline(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -110,6 +135,26 @@ def cell(
     return f"**{text}**" if is_marked and is_sure else text
 
 
+def _pivot(
+    summary: Mapping[str, Any],
+    measure: Mapping[str, Any],
+    keys: Sequence[tuple[str, str]],
+    titles: Sequence[str],
+) -> list[str]:
+    """Return one measure of all rows, in columns of material and setting."""
+    values = {
+        (row["row"], row["material"], row["setting"]): row["metrics"].get(measure["name"])
+        for row in summary["rows"]
+    }
+    lines = ["| row | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
+    for name in dict.fromkeys(row["row"] for row in summary["rows"]):
+        found = [values.get((name, *key)) for key in keys]
+        if any(found):
+            cells = [cell(value, measure["digits"]) for value in found]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def _shown(summary: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     """Return the measures of a kind that tables show and some row has."""
     return [
@@ -125,23 +170,21 @@ def _headline_measures(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the few measures that fit a terminal."""
     wanted = (
         "lsd_gap",
-        "snr_db",
-        "level_fits",
-        "no_click",
         "lsd_ssr_eval",
         "lsd_high",
-        "steepest",
         "realism_ratio",
+        "steepest",
         "odg",
         "kid",
         "kid_train",
-        "frechet_train",
+        "kl_paired",
+        "no_click",
     )
     order = {name: i for i, name in enumerate(wanted)}
     found = _shown(summary, "pair") + _shown(summary, "set")
     named = [m for m in found if m["name"].partition(":")[0] in order]
     named.sort(key=lambda m: order[m["name"].partition(":")[0]])
-    return named[:5]
+    return named[:4]
 
 
 def _cost_cells(row: Mapping[str, Any]) -> list[str]:
@@ -181,7 +224,10 @@ def _preamble(summary: Mapping[str, Any]) -> list[str]:
             "versus",
         )
     }
-    lines = [
+    lines = []
+    if summary.get("command"):
+        lines += ["<!-- not run -->", "```sh", summary["command"], "```", ""]
+    lines += [
         f"Split: {settings['split'] or 'all'}; {rate}, "
         f"{'mono' if settings['is_mono'] else 'all channels'}; {settings['takes']} takes; seed "
         f"{settings['seed']}; "
@@ -258,8 +304,8 @@ def _legend(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"- **{m['title']}** ({m['better']} is better): {m['note']}." for m in shown]
     if any(m["kind"] == "set" for m in shown):
         lines.append(
-            "- **\\***: fewer vectors than a covariance of full rank needs: the Frechet distance is "
-            "far too high: compare rows of one table only, or read KID."
+            "- **\\***: fewer vectors than a covariance of full rank needs: the Frechet distance "
+            "is far too high: compare rows of one table only, or read KID."
         )
     takes = summary["settings"]["takes"]
     lines.append(

@@ -48,6 +48,7 @@ def summarise(
     versus: str | None = None,
     train: TrainClips | None = None,
     embedders: Sequence[Embedder] = (),
+    command: str = "",
 ) -> dict[str, Any]:
     """Turn the records of an experiment into a JSON object.
 
@@ -58,10 +59,10 @@ def summarise(
         versus: row that all others are compared with, item by item; None: no comparison.
         train: clips of the train split, where sets are compared with it.
         embedders: whose vectors the records hold.
+        command: that repeats the experiment, where there is one.
     """
-    return _Summary(
-        protocol, list(records), tuple(materials), versus, train or {}, embedders
-    ).make()
+    made = _Summary(protocol, list(records), tuple(materials), versus, train or {}, embedders)
+    return {**made.make(), "command": command}
 
 
 @final
