@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weft.evaluate.published import published_markdown
+
 _COST = ("network calls", "parameters", "CPU s", "peak MB")
 
 
@@ -38,7 +40,8 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
             for f in summary["failures"]
         ]
         lines.append("")
-    return "\n".join(lines)
+    lines += [published_markdown(summary["protocol"]), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def overview(summary: Mapping[str, Any]) -> list[str]:
