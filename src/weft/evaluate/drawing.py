@@ -116,6 +116,7 @@ def _inlined(svg: str, name: str) -> str:
         body = body.replace(stand_in, variable)
     body = re.sub(r"(font: [^;\"']*?px )'DejaVu Sans'[^;\"]*", r"\1var(--sans)", body)
     shape = "stroke-linejoin: round; stroke-linecap: butt"
+    body = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in body)
     return f'<svg {box.group()} role="img" aria-label="{text(name)}" style="{shape}">{body}'
 
 

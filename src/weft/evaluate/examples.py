@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, final, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from weft.errors import ConfigError, ShapeError
 from weft.shapes import Samples
 
@@ -85,8 +88,8 @@ class Example:
     """By which metric it was chosen."""
     value: float
     """Of that metric."""
-    reference: Samples | None
-    """The sound as it was; None where nothing was, as in generation."""
+    reference: Float[np.ndarray, "rc rn"] | None
+    """The sound as it was, of the estimate's shape; None where nothing was, as in generation."""
     estimate: Samples
     """The sound as it was filled."""
     sample_rate: int
@@ -162,7 +165,7 @@ def choose_examples(
                     key = (corpus, setting, row, item.file, item.index)
                     if key not in taken:
                         taken.add(key)
-                        value = item.metrics[metric]
+                        value = float(item.metrics[metric])
                         chosen.append(Choice(kind=kind, metric=metric, value=value, item=item))
     return tuple(chosen)
 

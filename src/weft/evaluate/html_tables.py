@@ -18,7 +18,7 @@ _COSTS = (
 _JUDGED = ("model", "baseline")
 _Row = Mapping[str, Any]
 _Measure = Mapping[str, Any]
-_Value = Mapping[str, float | None]
+_Value = Mapping[str, Any]
 
 
 def result_tables(summary: Mapping[str, Any]) -> str:
@@ -203,7 +203,7 @@ def _cell(
     return "".join([*parts, "</td>"])
 
 
-def _cost(value: float | None, kind: str, key: str) -> str:
+def _cost(value: float | int | None, kind: str, key: str) -> str:
     if value is None or kind == "reference":
         return f'<td class="n cost">{MISSING}</td>'
     shown = {"cpu_s": f"{value:.2f}", "peak_mb": f"{value:,.0f}"}.get(key, count(value))
@@ -245,7 +245,7 @@ def _verdict(value: _Value, *, is_better: bool) -> tuple[str, str]:
     return kind, f"{kind}: {interval}, {test}"
 
 
-def _p(value: float | None) -> str:
+def _p(value: float | int | None) -> str:
     if value is None:
         return MISSING
     return "&lt; .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -33,7 +33,7 @@ def whole(material: str) -> str:
     return "all together" if material == ALL else material
 
 
-def number(value: float | None, digits: int, *, is_signed: bool = False) -> str:
+def number(value: float | int | None, digits: int, *, is_signed: bool = False) -> str:
     """Return a number with a true minus sign, none before 0; a dash for None.
 
     Example:
@@ -50,7 +50,7 @@ def number(value: float | None, digits: int, *, is_signed: bool = False) -> str:
     return shown.replace("-", "\u2212")
 
 
-def count(value: float | None) -> str:
+def count(value: float | int | None) -> str:
     """Return a large number in a few letters.
 
     Example:

@@ -35,6 +35,16 @@
     });
   }
 
+  // A table that fits needs no scrolling of its own.
+  const fit = () => {
+    for (const box of all(".scroll")) {
+      box.classList.remove("fits");
+      const table = box.querySelector("table");
+      if (table && table.offsetWidth > 0) box.classList.toggle("fits", table.offsetWidth <= box.clientWidth + 1);
+    }
+  };
+  window.addEventListener("resize", fit);
+
   // Filters: what is shown of materials and settings.
   const form = document.querySelector(".filters");
   if (form) {
@@ -48,11 +58,16 @@
         block.hidden = wanted.some(([name, value]) => value && block.dataset[name] !== value
           && !(isEvery && name === "material" && value === "all"));
       }
+      fit();
     };
     form.addEventListener("change", apply);
-    window.addEventListener("beforeprint", () => { form.reset(); all("select", form).forEach((s) => { s.value = ""; }); apply(); });
+    window.addEventListener("beforeprint", () => {
+      all("select", form).forEach((s) => { s.value = ""; });
+      apply();
+    });
     apply();
   }
+  fit();
 
   // Players: one at a time, and a switch between two at the same place.
   const stop = (but) => all("audio").forEach((a) => a !== but && a.pause());

@@ -131,7 +131,7 @@ def _stretch(example: Example) -> tuple[int, int]:
     return max(0, example.gap[0] - context), min(num_samples, example.gap[1] + context)
 
 
-def _prepared(samples: Samples, source_rate: int, rate: int) -> Samples:
+def _prepared(samples: Samples, source_rate: int, rate: int) -> Float[np.ndarray, "p m"]:
     """Return a sound that a player can play, faded in and out over 5 ms."""
     samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
     if samples.shape[0] > 2:
