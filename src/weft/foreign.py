@@ -37,19 +37,17 @@ _INERT_PACKAGES = {
     "argparse", "lightning", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "typing",
 }  # fmt: skip
 _INERT_NAMES = {"copy_reg._reconstructor", "copyreg._reconstructor", "__builtin__.object"}
+_METADATA = {"format": "pt"}  # transformers wants to be told
 _HINT = "get the file again from where its authors publish it"
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files and their names, as hexadecimal digits.
+    """Return the SHA-256 of a file as hexadecimal digits.
 
     Raises:
         CheckpointError: the file cannot be read.
     """
     try:
-        if path.is_dir():
-            parts = [f"{p.name}:{digest_of(p)}" for p in sorted(path.iterdir()) if p.is_file()]
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
@@ -118,7 +116,7 @@ def convert(
             if _suffix(path) == ".safetensors":
                 from safetensors.torch import save_file
 
-                save_file(_read_safetensors(path, told=path), passing)
+                save_file(_read_safetensors(path, told=path), passing, metadata=_METADATA)
             else:
                 _unpickle_apart(path, passing, select, timeout_s)
             state = _read_safetensors(passing, told=path)
@@ -348,7 +346,8 @@ def _unpickle(path: Path, out: Path, select: Sequence[str]) -> None:
     found = _pick(tree, select)
     if len(found) > _MAX_TENSORS:
         raise ValueError(f"it holds {len(found)} tensors, more than {_MAX_TENSORS}")
-    save_file({name: _plain(name, tensor) for name, tensor in found.items()}, out)
+    plain = {name: _plain(name, tensor) for name, tensor in found.items()}
+    save_file(plain, out, metadata=_METADATA)
 
 
 def _main(arguments: Sequence[str]) -> int:

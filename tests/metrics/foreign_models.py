@@ -99,7 +99,6 @@ def tokenizer_folder(path: Path) -> Path:
     words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdefghijklmnopqrstuvwxyz"]
     (path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (path / "merges.txt").write_text("#version: 0.2\n")
-    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
     return path
 
 

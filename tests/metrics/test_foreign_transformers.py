@@ -26,7 +26,7 @@ from weft.foreign import CACHE_VARIABLE, fit
 from weft.metrics.embedders import clap, encodec, laion
 from weft.metrics.embedders.base import Embedder
 from weft.metrics.embedders.clap import ClapEmbedder
-from weft.metrics.embedders.huggingface import import_transformers, load_model, quiet
+from weft.metrics.embedders.huggingface import folder_digest, import_transformers, load_model, quiet
 from weft.metrics.embedders.registry import find_embedder
 
 
@@ -96,6 +96,7 @@ def original(
 def test_an_original_checkpoint_gives_what_laion_clap_gives(original: ClapEmbedder) -> None:
     fixture = np.load(FIXTURES / "laion.npz")
     vectors = original.embed(sound(48000, 10.0)[None], 48000).vectors
+    assert original.embed_text(["a dog"]).shape == (1, 512)
     np.testing.assert_allclose(vectors, fixture["sound"], atol=1e-5)
     # Letters of the small tokenizer are not the fixture's numbers, so these are given directly.
     ids = torch.tensor([[0, 5, 250, 17, 2, 1, 1], [0, 9, 8, 7, 6, 5, 2]])
@@ -214,6 +215,20 @@ def test_encodec_of_the_other_rate_is_refused(folders: Path) -> None:
 def test_names_and_digests_are_not_shared(loaded: dict[str, Embedder]) -> None:
     assert [e.name for e in loaded.values()] == list(loaded)
     assert len({e.digest for e in loaded.values()}) == 4
+
+
+def test_the_digest_of_a_folder_is_that_of_what_is_used(folders: Path, tmp_path: Path) -> None:
+    source = folders / "clap-htsat-unfused"
+    copy = changed(source, tmp_path / "a")
+    before = folder_digest(copy)
+    (copy / "README.md").write_text("a card")
+    assert folder_digest(copy) == before
+    (copy / "merges.txt").write_text("#version: 0.2\na b\n")
+    after = folder_digest(copy)
+    assert after != before
+    state = load_file(copy / "model.safetensors")
+    save_file(state | {"logit_scale_a": torch.ones(())}, copy / "model.safetensors")
+    assert folder_digest(copy) not in (before, after)
 
 
 # ---- Folders ----

@@ -13,7 +13,14 @@ from weft.errors import CheckpointError, ConfigError
 from weft.foreign import digest_of, fit, read_state_dict
 from weft.metrics.embedders.base import Embedder, Embedding
 from weft.metrics.embedders.clips import embedder_digest, overlapping, prepare
-from weft.metrics.embedders.huggingface import import_transformers, load_model, load_part, quiet
+from weft.metrics.embedders.huggingface import (
+    TOKENIZER_FILES,
+    folder_digest,
+    import_transformers,
+    load_model,
+    load_part,
+    quiet,
+)
 from weft.metrics.embedders.laion import FRONT_END, OPTIONAL, SIZES, clap_config, to_transformers
 from weft.shapes import Samples
 
@@ -144,19 +151,20 @@ def load(path: Path, name: str, *, device: str = "cpu") -> ClapEmbedder:
         MissingDependencyError: transformers is not installed.
     """
     if path.is_dir():
+        weights = folder_digest(path)
+        words, words_class = path, "AutoTokenizer"
         model = load_model(path, kind="clap", class_name="ClapModel")
         front_end = load_part(path, "ClapFeatureExtractor")
-        has_tokens = any((path / f).is_file() for f in ("tokenizer.json", "vocab.json"))
-        tokenizer = load_part(path, "AutoTokenizer") if has_tokens else None
     else:
         if name not in SIZES:
             raise ConfigError(f"{name} is a folder of transformers, not a file such as {path}")
+        words, words_class = path.parent / TOKENIZER_FOLDER, "RobertaTokenizer"
+        weights = f"{digest_of(path)} {folder_digest(words)}"
         transformers = import_transformers()
         with quiet():
             model = transformers.ClapModel(clap_config(name))
             front_end = transformers.ClapFeatureExtractor(**FRONT_END)
-        state = to_transformers(read_state_dict(path))
-        fit(state, model, told=path, optional=OPTIONAL)
-        beside = path.parent / TOKENIZER_FOLDER
-        tokenizer = load_part(beside, "RobertaTokenizer") if beside.is_dir() else None
-    return ClapEmbedder(name, model.to(device), front_end, tokenizer, weights=digest_of(path))
+        fit(to_transformers(read_state_dict(path)), model, told=path, optional=OPTIONAL)
+    has_words = any((words / file).is_file() for file in TOKENIZER_FILES)
+    tokenizer = load_part(words, words_class) if has_words else None
+    return ClapEmbedder(name, model.to(device), front_end, tokenizer, weights=weights)

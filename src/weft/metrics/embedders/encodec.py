@@ -7,10 +7,9 @@ import numpy as np
 import torch
 
 from weft.errors import CheckpointError
-from weft.foreign import digest_of
 from weft.metrics.embedders.base import Embedder, Embedding
 from weft.metrics.embedders.clips import embedder_digest, equal_parts, prepare
-from weft.metrics.embedders.huggingface import load_model
+from weft.metrics.embedders.huggingface import folder_digest, load_model
 from weft.shapes import Samples
 
 VARIANTS = {"encodec-24k": (24000, 1), "encodec-48k": (48000, 2)}
@@ -105,4 +104,4 @@ def load(path: Path, name: str, *, device: str = "cpu") -> EncodecEmbedder:
         MissingDependencyError: transformers is not installed.
     """
     model = load_model(path, kind="encodec", class_name="EncodecModel")
-    return EncodecEmbedder(name, model.to(device), weights=digest_of(path))
+    return EncodecEmbedder(name, model.to(device), weights=folder_digest(path))

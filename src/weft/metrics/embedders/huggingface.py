@@ -1,6 +1,7 @@
 """Folders of weights in the layout of the transformers library: checked, and loaded in silence."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 import tempfile
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from weft.errors import CheckpointError, MissingDependencyError
-from weft.foreign import convert, read_state_dict
+from weft.foreign import convert, digest_of, read_state_dict
 
 WEIGHTS_FILE = "model.safetensors"
 """The file of weights in a folder; `PICKLE_FILE` is converted where it is not there."""
 PICKLE_FILE = "pytorch_model.bin"
 """The same as a pickle."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
+"""Files that decide how texts become tokens."""
+_SETTINGS_FILES = ("config.json", "preprocessor_config.json")
 _LARGEST_NUMBER = 10**8
 
 
@@ -61,10 +65,16 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def is_folder(path: Path) -> bool:
-    """Whether a path is a folder in the layout of transformers."""
-    has_weights = (path / WEIGHTS_FILE).is_file() or (path / PICKLE_FILE).is_file()
-    return has_weights and (path / "config.json").is_file()
+def folder_digest(folder: Path) -> str:
+    """Return the digest of what decides a model's output: weights, settings, tokenizer.
+
+    Other files of the folder, such as its card, do not count. A folder without weights, such as a
+    tokenizer's, has a digest too.
+    """
+    has_weights = (folder / WEIGHTS_FILE).is_file()
+    names = (WEIGHTS_FILE if has_weights else PICKLE_FILE, *_SETTINGS_FILES, *TOKENIZER_FILES)
+    parts = [f"{n}:{digest_of(folder / n)}" for n in names if (folder / n).is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def load_model(folder: Path, *, kind: str, class_name: str) -> Any:
