@@ -70,6 +70,14 @@ def test_a_band_in_the_middle_of_the_spectrum_that_is_missing_is_not_the_end():
     assert measure_cutoff_hz(notched, RATE) == RATE / 2
 
 
+def test_a_spectrum_that_falls_ever_faster_by_itself_has_no_break():
+    # 25 to 32 dB within the last octave, as a soft piano has; no filter did it.
+    x = 30 * noise(0, 16000)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(16000, 1 / 8000) / 125, 1))
+    dull = np.fft.irfft(np.fft.rfft(x) * 10 ** (-3.5 * octaves**2 / 20), n=16000)
+    assert measure_cutoff_hz(dull, 8000) == 4000
+
+
 def test_one_full_band_channel_makes_the_recording_full_band():
     low = signal.sosfilt(FAMILIES["chebyshev"][0](4000), noise(0), axis=1)
     assert measure_cutoff_hz(np.concatenate([low, noise(1)]), RATE) == RATE / 2
@@ -88,7 +96,9 @@ def test_long_recordings_are_measured_in_pieces_without_a_change():
     whole, half = measure_cutoff_hz(low, RATE), measure_cutoff_hz(low[:, : 4 * RATE], RATE)
     assert whole == pytest.approx(half, rel=0.02)
     late = np.concatenate([low[:, : 7 * RATE], x[:, 7 * RATE :]], axis=1)
+    early = np.concatenate([x[:, : 2 * RATE], low[:, 2 * RATE :]], axis=1)
     assert measure_cutoff_hz(late, RATE) == RATE / 2
+    assert measure_cutoff_hz(early, RATE) == RATE / 2
 
 
 def test_silence_has_no_band():

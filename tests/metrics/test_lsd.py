@@ -240,6 +240,16 @@ def test_the_split_counts_only_the_gap_where_the_setting_says_so():
         lsd_split(x, y, 24000, 4000.0, GAP)
 
 
+def test_a_bin_just_below_a_cut_off_between_two_bins_is_low():
+    # 4 kHz is bin 85.3 of 1024; NU-Wave 2 would round down and count bin 85 as high.
+    x, y = noise(0), noise(1)
+    on, between, also_between = (
+        lsd_split(x, y, 48000, cutoff, UNIVERSR) for cutoff in (85 * 46.875, 4000.0, 85.9 * 46.875)
+    )
+    assert between == also_between
+    assert between != on
+
+
 @pytest.mark.parametrize("cutoff_hz", [0.0, -1.0, 24000.0, 1e9, float("nan")])
 def test_a_cut_off_without_two_bands_is_refused(cutoff_hz):
     with pytest.raises(ConfigError, match="cutoff_hz"):

@@ -17,8 +17,8 @@ What a break says about the filter that made it, measured on 22 recordings (nois
 environments, rendered piano) low-passed at 4, 6, 8 and 12 kHz, as a ratio to the filter's own
 cut-off, 5 to 95 %: Chebyshev of order 8 0.92-1.07, elliptic of order 8 0.92-1.03, resampling
 0.87-0.96, Butterworth of order 8 0.92-1.19. Slow filters have no break; what is found lies above:
-Bessel of order 8 1.16-2.2, Butterworth of order 4 0.92-2.6. A spectrum that falls by more than 30
-dB in an octave by itself, such as that of a soft piano, ends there: a low-pass above goes unseen.
+Bessel of order 8 1.16-2.2, Butterworth of order 4 0.92-2.6. A spectrum that breaks by itself, such
+as that of a soft piano, ends there: a low-pass above goes unseen.
 """
 
 from typing import NamedTuple
