@@ -22,8 +22,8 @@ For bandwidth extension, as the programs that published tables come from compute
 * `APBWE`: 2048 every 512 samples at any rate, power clamped at 1e-8; NU-Wave 2 has the same.
 * `UNIVERSR`: 1024 every 256 samples at any rate, power clamped at 1e-6.
 
-Their powers are those of the plain transform, so the clamps of the last two lie 134 and 108 dB below
-a full-scale sine: quiet bands of music are under the second and count as equal.
+Their powers are those of the plain transform, so the clamps of the last two lie 134 and 108 dB
+below a full-scale sine: quiet bands of music are under the second and count as equal.
 
 Source: the distance is that of Gray & Markel 1976 in log10 of power. The publications on
 inpainting do not state their transform. ssr_eval 0.0.7, `metrics.py`; AP-BWE, `cal_metrics.py`;
