@@ -254,3 +254,17 @@ def test_a_bin_just_below_a_cut_off_between_two_bins_is_low():
 def test_a_cut_off_without_two_bands_is_refused(cutoff_hz):
     with pytest.raises(ConfigError, match="cutoff_hz"):
         lsd_split(noise(0), noise(0), 48000, cutoff_hz, APBWE)
+
+
+def test_a_band_above_the_content_may_be_left_out():
+    x = np.random.default_rng(0).standard_normal((1, 16000))
+    spectrum = np.fft.rfft(x)
+    spectrum[:, 6000:] *= 1e-3  # a bin a hertz
+    y = np.fft.irfft(spectrum, 16000)
+    whole = lsd_split(x, y, 16000, 2000.0, EXCERPT)
+    part = lsd_split(x, y, 16000, 2000.0, EXCERPT, top_hz=5000.0)
+    assert part.low == whole.low
+    assert part.high < 0.1 < 2 < whole.high
+    for top_hz in (2000.0, 9000.0):
+        with pytest.raises(ConfigError, match="top_hz"):
+            lsd_split(x, y, 16000, 2000.0, EXCERPT, top_hz=top_hz)

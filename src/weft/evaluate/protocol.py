@@ -90,6 +90,8 @@ class Case:
     """What is compared; with several gaps in one canvas, one spot each in the order of gaps."""
     extras: Mapping[str, Audio] = field(default_factory=dict)
     """What the protocol's own rows are made of."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """What the protocol measured of the recording."""
     cluster: str = ""
     """What items that are alike share; empty: the recording."""
 

@@ -198,6 +198,7 @@ def lsd_split(
     config: LsdConfig,
     *,
     gaps: Sequence[Region] = (),
+    top_hz: float | None = None,
 ) -> BandDistances:
     """Return the log-spectral distances below and above a cut-off.
 
@@ -212,6 +213,8 @@ def lsd_split(
             `measure_cutoff_hz` where no filter states it. A bin on the cut-off is high.
         config: transform, floor and choice of frames.
         gaps: where the fills are; not used by settings that count all frames.
+        top_hz: where the high band ends, above the cut-off: what the recording has nothing above is
+            decided by the floor of the setting; None: half the rate, as published.
 
     Returns:
         Distances, >= 0, with the conventions of `log_spectral_distance`.
@@ -240,7 +243,15 @@ def lsd_split(
         )
     num_low = math.ceil(cutoff_hz * n_fft / sample_rate)
     difference = _differences(reference, estimate, gaps, config, sample_rate)
-    return BandDistances(_distance(difference[:, :num_low]), _distance(difference[:, num_low:]))
+    num_bins = difference.shape[1]
+    num_all = num_bins if top_hz is None else math.ceil(top_hz * n_fft / sample_rate)
+    if not num_low < num_all <= num_bins:
+        raise ConfigError(
+            f"top_hz must leave a bin above the cut-off of {cutoff_hz:g} Hz and reach at most half "
+            f"the rate, {sample_rate / 2:g} Hz; got {top_hz}"
+        )
+    low, high = difference[:, :num_low], difference[:, num_low:num_all]
+    return BandDistances(_distance(low), _distance(high))
 
 
 def _distance(difference: Float[np.ndarray, "m f l"]) -> float:

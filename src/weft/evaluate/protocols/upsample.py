@@ -74,7 +74,15 @@ _MEASURES = (
         title="LSD-HF",
         better="lower",
         digits=2,
-        note="the same above the cut-off",
+        note="the same above the cut-off, up to half the rate",
+    ),
+    Measure(
+        name="lsd_content",
+        title="LSD-HF, content",
+        better="lower",
+        digits=2,
+        note="the same between the cut-off and the measured end of the recording's content: "
+        "above that, the floor decides",
     ),
     Measure(
         name="lsd_apbwe",
@@ -219,8 +227,8 @@ class Upsample(Protocol):
         if not clips and samples.shape[1]:
             clips = (Region(start=0, stop=min(length, samples.shape[1])),)
         for cutoff_hz in config.cutoff_hz:
-            if content_hz <= cutoff_hz:
-                continue  # nothing was above the cut-off, so nothing can be brought back
+            if content_hz <= 1.1 * cutoff_hz:
+                continue  # next to nothing was above the cut-off, so nothing can be brought back
             for family in config.families:
                 lower = low_pass(samples, self._rate, cutoff_hz, family, config.order)
                 for index, clip in enumerate(clips):
@@ -234,6 +242,7 @@ class Upsample(Protocol):
                         setting=_setting(cutoff_hz, family),
                         canvas=Canvas(audio=given, gaps=(), low_band_hz=cutoff_hz),
                         truth=truth,
+                        facts={"content_hz": content_hz},
                         spots=(Spot(index=index, excerpt=Region(start=0, stop=clip.num_samples)),),
                     )
 
@@ -261,14 +270,16 @@ class Upsample(Protocol):
     ) -> Measured:
         assert reference is not None
         rate = self._rate
-        low, high = lsd_split(reference, estimate, rate, _cutoff(case), config=SSR_EVAL)
+        low, high = lsd_split(reference, estimate, rate, _cutoff(case), SSR_EVAL)
+        top_hz = min(case.facts["content_hz"], rate / 2)
+        content = lsd_split(reference, estimate, rate, _cutoff(case), SSR_EVAL, top_hz=top_hz)
         values = {
             f"lsd_{name}": log_spectral_distance(
                 reference, estimate, sample_rate=rate, config=preset
             )
             for name, preset in (("ssr_eval", SSR_EVAL), ("apbwe", APBWE), ("universr", UNIVERSR))
         }
-        values |= {"lsd_low": low, "lsd_high": high}
+        values |= {"lsd_low": low, "lsd_high": high, "lsd_content": content.high}
         whole = Region(start=0, stop=reference.shape[1])
         values["si_sdr_db"] = si_sdr_db(reference, estimate, [whole])
         return Measured(metrics=values | measure_extras(reference, estimate, rate, self.run.extras))
