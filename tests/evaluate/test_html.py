@@ -787,3 +787,21 @@ def test_the_summary_is_not_changed():
     before = copy.deepcopy(content)
     to_html(content, records(), [example()])
     assert content == before
+
+
+def test_values_of_too_few_vectors_are_starred():
+    content = summary()
+    content["rows"][1]["metrics"]["fad"]["is_singular"] = True
+    words = Page(result_tables(content)).text
+    assert "3.00*" in words
+    assert words.count("*") == 1
+
+
+def test_examples_chosen_by_no_measure_are_only_examples():
+    words = Page(to_html(summary(), [], [example(metric="number", value=3.0, kind="best")])).text
+    assert "tokens Example a.flac" in words
+    assert "3.00" not in words[words.index("tokens Example") :].partition("Published")[0]
+    assert (
+        "Worst a.flac · item 0 LSD 1.25 · −23.0 LUFS"
+        in Page(to_html(summary(), [], [example()])).text
+    )

@@ -105,7 +105,6 @@ _HEADINGS = {
     "differences": "Paired differences",
     "paper": "Published numbers",
     "failures": "What failed",
-    "listen": "Listen: worst and median examples",
 }
 
 
@@ -328,6 +327,8 @@ def _about(summary: Mapping[str, Any]) -> str:
         f"<div><dt>test of differences</dt><dd>{text(statistics['test'])}.</dd></div>",
         "<div><dt>reference</dt><dd>a row that shows what the measures say of a known answer, such "
         "as the original.</dd></div>",
+        "<div><dt>*</dt><dd>fewer vectors than a covariance of full rank needs: the distance is "
+        "far too high, and only rows of one table compare.</dd></div>",
         "<div><dt>ceiling</dt><dd>chosen knowing the truth: what could be reached, not a result."
         "</dd></div>",
     ]

@@ -188,7 +188,7 @@ def _cell(
     if value is None or value["mean"] is None:
         return f'<td class="n">{MISSING}</td>'
     digits, mean, low, high = measure["digits"], value["mean"], value["low"], value["high"]
-    shown = number(mean, digits)
+    shown = number(mean, digits) + "*" * bool(value.get("is_singular"))
     if is_best:
         shown = f'<span class="best">{shown}</span><span class="hide"> best</span>'
     parts = [f'<td class="n" data-value="{mean:.9g}">{shown}']

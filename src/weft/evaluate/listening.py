@@ -62,19 +62,21 @@ def listening_html(
 def _card(example: Example, measures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return one example."""
     pair, pictures = make_pair(example), draw_spectrograms(example)
-    measure = measures.get(example.metric, {})
-    title = measure.get("title", example.metric)
-    value = number(example.value, measure.get("digits", 3))
-    name = f"{example.row}, {_KINDS[example.kind].lower()}, {example.setting}, {example.file}"
-    loudness = ""
+    measure = measures.get(example.metric)
+    kind, value = _KINDS[example.kind], ""
+    if measure is None:
+        kind = "Example"
+    else:
+        value = f"{text(measure['title'])} <b>{number(example.value, measure['digits'])}</b>"
+    name = f"{example.row}, {kind.lower()}, {example.setting}, {example.file}"
+    facts = [value] if value else []
     if pair.loudness_lufs is not None:
-        loudness = f" · {number(pair.loudness_lufs, 1)} LUFS"
+        facts.append(f"{number(pair.loudness_lufs, 1)} LUFS")
     parts = [
         f'<article class="card {example.kind}" aria-label="{text(name)}">',
-        f"<header><h4><bdi>{text(example.row)}</bdi></h4>"
-        f'<span class="tag">{_KINDS[example.kind]}</span></header>',
+        f'<header><h4><bdi>{text(example.row)}</bdi></h4><span class="tag">{kind}</span></header>',
         f'<p class="where"><bdi>{text(example.file)}</bdi> · item {example.index}<br>'
-        f"{text(title)} <b>{value}</b>{loudness}</p>",
+        f"{' · '.join(facts)}</p>",
         _sounds(pair, name),
         _spectrograms(example, pictures),
     ]

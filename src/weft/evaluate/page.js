@@ -58,6 +58,18 @@
         block.hidden = wanted.some(([name, value]) => value && block.dataset[name] !== value
           && !(isEvery && name === "material" && value === "all"));
       }
+      for (const section of all("section")) {
+        const blocks = all(".result", section);
+        const isEmpty = blocks.length > 0 && blocks.every((block) => block.hidden);
+        let none = section.querySelector(".none");
+        if (!none && isEmpty) {
+          none = document.createElement("p");
+          none.className = "none";
+          none.textContent = "Nothing here for the material and setting chosen above.";
+          section.append(none);
+        }
+        if (none) none.hidden = !isEmpty;
+      }
       fit();
     };
     form.addEventListener("change", apply);
