@@ -262,6 +262,30 @@ def test_the_last_frame_has_half_of_its_samples_at_least():
         assert sum(len(block.both_loud) for block in blocks) == num_frames
 
 
+def test_a_frame_sounds_where_five_samples_of_a_channel_exceed_200_of_32768():
+    samples = np.zeros((2, 8 * 1024))
+    samples[0, 2046:2051] = 41 / 32768 * np.array([1, -1, 1, -1, 1])  # frame 1 has all five
+    samples[1, 5000:5005] = 39 / 32768
+    samples[1, 7000:7006] = 201 / 6 / 32768  # six samples
+    [block] = model._blocks(samples, noise(0, 8 * 1024, 2), PeaqConfig())
+    assert np.flatnonzero(block.reference_sounds).tolist() == [1]
+    assert block.estimate_sounds.all()
+
+
+def test_loud_means_more_than_a_tenth_of_a_sone_in_one_channel_of_both():
+    tone = np.sin(2 * np.pi * np.arange(48000) / 48)
+    loud, quiet = (10 ** ((db - 92) / 20) * tone for db in (25, 20))  # 0.12 and 0.06 sone
+
+    def both_loud(reference, estimate):
+        [block] = model._blocks(np.stack(reference), np.stack(estimate), PeaqConfig())
+        return bool(block.both_loud[-2])
+
+    assert both_loud([loud, quiet], [loud, quiet])
+    assert both_loud([quiet, loud], [quiet, loud])
+    assert not both_loud([loud, quiet], [quiet, loud])
+    assert not both_loud([quiet], [quiet])
+
+
 def test_loud_samples_beyond_full_scale_are_rated():
     loud = 100 * noise(0)
     assert np.isfinite(odg(loud, 1.1 * loud))

@@ -230,9 +230,10 @@ def test_modulation_of_the_reference_hides_noise():
 def test_noise_loudness_waits_until_both_signals_are_loud():
     loudness = np.full((1, 60), 3.0)
     loudness[:, :43] = 1000.0
+    loudness[:, 43] = 12.0  # 50 ms are 3 frames
     both = np.arange(60) >= 40
     values = frame_values(60, noise_loudness=loudness, both_loud=both)
-    assert average(values).noise_loudness == pytest.approx(3)
+    assert average(values).noise_loudness == pytest.approx(np.sqrt((12**2 + 16 * 3**2) / 17))
     never = replace(values, both_loud=np.zeros(60, dtype=bool))
     assert average(never).noise_loudness > 500
 
@@ -388,6 +389,11 @@ def test_averages_run_from_the_first_to_the_last_frame_that_sounds():
     ratio[:, 2:6] = 10.0
     values = frame_values(10, reference_sounds=sounds, noise_to_mask=ratio)
     assert average(values).total_nmr_db == pytest.approx(10)
+    structure = np.where(np.arange(10) == 4, 8.0, 0.0)[None]
+    width = np.where(np.arange(10) < 6, 900.0, 400.0)[None]
+    inside = replace(values, harmonic_structure=structure, reference_bandwidth=width)
+    assert average(inside).harmonic_structure == 2
+    assert average(inside).bandwidth_reference == 900
     nothing = np.zeros(10, dtype=bool)
     other = replace(values, reference_sounds=nothing, estimate_sounds=sounds)
     assert average(other).total_nmr_db == pytest.approx(10)
