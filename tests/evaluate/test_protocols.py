@@ -14,6 +14,7 @@ from weft.errors import ConfigError, UnsupportedCanvasError
 from weft.evaluate import runner
 from weft.evaluate.journal import Journal
 from weft.evaluate.markdown import to_markdown
+from weft.evaluate.measures import measure_extras
 from weft.evaluate.protocol import Case, RunConfig, Spot
 from weft.evaluate.protocols.generation import (
     Captions,
@@ -436,3 +437,21 @@ def test_examples_are_the_same_answers_again(corpus):
 def test_a_setting_outside_its_range_is_named(make, field):
     with pytest.raises(ConfigError, match=field):
         make()
+
+
+def test_odg_hears_two_seconds_around_the_gap_and_the_damaged_channel():
+    rng = np.random.default_rng(0)
+    reference = 0.1 * rng.standard_normal((2, 10 * RATE))
+    estimate = reference.copy()
+    gap = Region(start=5 * RATE, stop=5 * RATE + 2400)
+    estimate[0, gap.start : gap.stop] = 0
+    first = 5 * RATE + 1200 - RATE
+    alone = measure_extras(
+        reference[:1, first : first + 2 * RATE],
+        estimate[:1, first : first + 2 * RATE],
+        RATE,
+        ("odg",),
+    )
+    assert measure_extras(reference, estimate, RATE, ("odg",), gap) == alone
+    assert alone["odg"] < -1
+    assert measure_extras(reference, reference, RATE, ("odg",), gap)["odg"] > 0.1

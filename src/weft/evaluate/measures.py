@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from weft import metrics
 from weft.canvas.canvas import Region
 from weft.evaluate.protocol import Measure
@@ -10,6 +12,9 @@ from weft.shapes import Samples
 
 LEVEL_BAR_DB = 6.0
 """A fill this near in level to the original or its surroundings does not stick out."""
+
+ODG_S, ODG_SIDE_S = 2.0, 0.5
+"""Sound that PEAQ hears around an edit, and the least on each side."""
 
 GAP_MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -97,11 +102,11 @@ GAP_MEASURES: tuple[Measure, ...] = (
 _EXTRA = {
     "odg": Measure(
         name="odg",
-        title="ODG (PEAQ basic)",
+        title="ODG of 2 s (PEAQ basic)",
         better="higher",
         digits=2,
-        note="PEAQ basic over the excerpt at 48 kHz; -3.98 to 0.22, equal signals have 0.17; "
-        "depends on the excerpt's length",
+        note="PEAQ basic at 48 kHz of 2 s around the edit (long edits: and 0.5 s on both sides), "
+        "mean of the channels that differ; -3.98 to 0.22, equal signals have 0.17",
     ),
     "visqol": Measure(
         name="visqol",
@@ -138,16 +143,43 @@ def measure_extras(
         MissingDependencyError: a package that one of them needs is not installed.
     """
     values: dict[str, float] = {}
+    whole = Region(start=0, stop=reference.shape[1])
     if "odg" in extras:
-        from weft.metrics.peaq import odg_at
-
-        values["odg"] = odg_at(reference, estimate, sample_rate)
+        heard = _around(edited, whole, sample_rate) if edited else whole
+        pair = (side[:, heard.start : heard.stop] for side in (reference, estimate))
+        values["odg"] = odg_of_damaged(*pair, sample_rate)
     if "visqol" in extras:
         from weft.metrics.visqol import visqol_gap
 
-        whole = Region(start=0, stop=reference.shape[1])
         values["visqol"] = visqol_gap(reference, estimate, sample_rate, edited or whole)
     return values
+
+
+def odg_of_damaged(reference: Samples, estimate: Estimate, sample_rate: int) -> float:
+    """Return the mean objective difference grade of the channels that differ.
+
+    An untouched channel would average a damaged one away.
+
+    Args:
+        reference: the excerpt as it was.
+        estimate: the excerpt as it came back.
+        sample_rate: in Hz.
+    """
+    from weft.metrics.peaq import odg_at
+
+    differs = (reference != estimate).any(axis=1)
+    chosen = np.flatnonzero(differs) if differs.any() else np.array([0])
+    grades = [odg_at(reference[[i]], estimate[[i]], sample_rate) for i in chosen]
+    return float(np.mean(grades))
+
+
+def _around(edited: Region, whole: Region, sample_rate: int) -> Region:
+    """Return what PEAQ hears: in longer excerpts it no longer tells holes apart by their length."""
+    missing = round(ODG_S * sample_rate) - edited.num_samples
+    side = max(-(-missing // 2), round(ODG_SIDE_S * sample_rate))
+    return Region(
+        start=max(whole.start, edited.start - side), stop=min(whole.stop, edited.stop + side)
+    )
 
 
 def measure_gap(
