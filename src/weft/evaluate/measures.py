@@ -146,8 +146,10 @@ def measure_extras(
     whole = Region(start=0, stop=reference.shape[1])
     if "odg" in extras:
         heard = _around(edited, whole, sample_rate) if edited else whole
-        pair = (side[:, heard.start : heard.stop] for side in (reference, estimate))
-        values["odg"] = odg_of_damaged(*pair, sample_rate)
+        heard_truth, heard_answer = (
+            side[:, heard.start : heard.stop] for side in (reference, estimate)
+        )
+        values["odg"] = odg_of_damaged(heard_truth, heard_answer, sample_rate)
     if "visqol" in extras:
         from weft.metrics.visqol import visqol_gap
 

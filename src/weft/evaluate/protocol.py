@@ -15,7 +15,9 @@ from weft.shapes import Samples
 
 ORIGINAL, SILENCE = "original", "silence"
 
-RowKind = Literal["reference", "baseline", "model", "round trip", "ceiling"]
+RowKind = Literal["reference", "baseline", "model", "ceiling"]
+ROUND_TRIP = "round trip"
+"""Variant of a row: the truth through the model's codec, the best that the model can reach."""
 
 
 @final
@@ -26,9 +28,9 @@ class Row:
     name: str
     """As printed."""
     kind: RowKind
-    """``reference``: what the measures say of the truth; ``baseline``: made by the protocol itself;
-    ``model``; ``round trip``: the truth through a model's codec, the best that model can reach;
-    ``ceiling``: the take nearest to the truth, chosen knowing it."""
+    """``reference``: what the measures say of the truth, as it is or through a lossy codec;
+    ``baseline``: made by the protocol itself; ``model``; ``ceiling``: made knowing the truth: the
+    take nearest to it, or the truth through a model's codec."""
     model: str = ""
     """Whose it is; empty where the protocol makes it."""
     variant: str = ""
@@ -289,7 +291,8 @@ class Protocol(abc.ABC):
         for model in self.run.models:
             if model in taken:
                 continue
-            rows.append(Row(name=round_trip_of(model), kind="round trip", model=model))
+            name = round_trip_of(model)
+            rows.append(Row(name=name, kind="ceiling", model=model, variant=ROUND_TRIP))
             rows.append(Row(name=model, kind="model", model=model))
             if self.run.takes > 1 and self.ranking is not None:
                 rows.append(Row(name=best_of(model, self.run.takes), kind="ceiling", model=model))

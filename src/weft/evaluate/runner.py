@@ -20,7 +20,7 @@ from weft.data.manifest import Manifest, check_files
 from weft.errors import ConfigError, WeftError
 from weft.evaluate.cost import Cost, measure
 from weft.evaluate.journal import Journal
-from weft.evaluate.protocol import Case, Job, Protocol, Row, Spot
+from weft.evaluate.protocol import ROUND_TRIP, Case, Job, Protocol, Row, Spot
 from weft.evaluate.records import Record, rounded
 from weft.evaluate.solvers import Filled, LoadFn, Solver, load_from_zoo
 from weft.metrics.embedders.base import Embedder, Embedding
@@ -221,9 +221,7 @@ class _CaseRunner:
 
     def _has_no_codec(self, row: Row) -> bool:
         """Whether a row is about the codec of a model that has none."""
-        if row.kind != "round trip" or not row.model:
-            return False
-        return self._solver(row).round_trip is None
+        return row.variant == ROUND_TRIP and self._solver(row).round_trip is None
 
     def answer(self, row: Row) -> tuple[Filled, Cost]:
         """Return what a row makes of the case; a model is asked once for all its rows."""
@@ -232,7 +230,7 @@ class _CaseRunner:
             audio = protocol.baseline(row.name, case)
             return Filled(takes=(audio,), models=(row.name,) * len(case.spots)), _FREE
         solver = self._solver(row)
-        if row.kind == "round trip":
+        if row.variant == ROUND_TRIP:
             assert solver.round_trip is not None
             audio, cost = measure(lambda: round_trip(case, solver.round_trip))  # type: ignore[arg-type]
             return Filled(takes=(audio,), models=(row.name,) * len(case.spots)), cost

@@ -105,7 +105,7 @@ class Generation(Protocol):
     def baselines(self) -> tuple[Row, ...]:
         return (
             Row(name=ORIGINAL, kind="reference"),
-            Row(name=VORBIS, kind="round trip"),
+            Row(name=VORBIS, kind="reference"),
             Row(name=_TRAIN[self.name], kind="baseline"),
             Row(name=NOISE, kind="baseline"),
         )

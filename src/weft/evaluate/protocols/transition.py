@@ -137,7 +137,7 @@ class Transition(Protocol):
     def baselines(self) -> tuple[Row, ...]:
         return (
             Row(name=CROSSFADE, kind="reference"),
-            Row(name=VORBIS, kind="round trip"),
+            Row(name=VORBIS, kind="reference"),
             Row(name=INTACT, kind="reference"),
             Row(name=SILENCE, kind="baseline"),
         )
