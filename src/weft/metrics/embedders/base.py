@@ -75,7 +75,8 @@ class Embedder(abc.ABC):
             sample_rate: in Hz.
 
         Returns:
-            Finite vectors, float64. A clip shorter than a window is padded with silence.
+            Finite vectors, float64. A clip shorter than a window is padded with
+            silence, or repeated, as the embedder states.
 
         Raises:
             AudioFormatError: a sample is NaN or infinite, or there are none.
