@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -96,34 +97,34 @@ def train(
             recipe.prepare(_make(cache))
         world.wait()
         recipe.open(cache)
-        loop = Loop(recipe, config, world, run)
-        notes = _compare(loop, is_begun=is_begun)
-        log = TrainingLog(run, step=loop.state.counters.step, is_written=world.is_first)
-        notes += [log.note] if log.note else []
-        try:
-            stop.begin()
-            reason = loop.train(log, stop, watch)
-            figures = loop.validate(log) if reason in ("done", "time") else {}
-        finally:
-            log.close()
-        model = None
-        if reason in ("done", "time"):
-            model = run / MODEL_FOLDER
-            if world.is_first:
-                export(loop, log, model)
-                if shard_mib is not None:
-                    write_averaged(loop, log, run / AVERAGED_FOLDER, shard_mib=shard_mib)
-            world.wait()
-        return RunResult(
-            folder=run,
-            step=loop.state.counters.step,
-            steps=config.steps,
-            reason=reason,
-            figures=figures,
-            model=model,
-            notes=tuple(notes),
-            is_first=world.is_first,
-        )
+        with closing(Loop(recipe, config, world, run)) as loop:
+            notes = _compare(loop, is_begun=is_begun)
+            log = TrainingLog(run, step=loop.state.counters.step, is_written=world.is_first)
+            notes += [log.note] if log.note else []
+            try:
+                stop.begin()
+                reason = loop.train(log, stop, watch)
+                figures = loop.validate(log) if reason in ("done", "time") else {}
+            finally:
+                log.close()
+            model = None
+            if reason in ("done", "time"):
+                model = run / MODEL_FOLDER
+                if world.is_first:
+                    export(loop, log, model)
+                    if shard_mib is not None:
+                        write_averaged(loop, log, run / AVERAGED_FOLDER, shard_mib=shard_mib)
+                world.wait()
+            return RunResult(
+                folder=run,
+                step=loop.state.counters.step,
+                steps=config.steps,
+                reason=reason,
+                figures=figures,
+                model=model,
+                notes=tuple(notes),
+                is_first=world.is_first,
+            )
 
 
 def export(loop: Loop, log: TrainingLog, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Processes that train together, and the device of each."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,8 @@ from weft.errors import ConfigError
 
 _PATIENCE = timedelta(hours=6)
 """How long processes wait for one that prepares data or validates."""
+
+_GROUPS = itertools.count()
 
 
 @final
@@ -106,7 +109,11 @@ def join_world(device: str) -> Iterator[World]:
     rank = int(os.environ["RANK"])
     # Checkpoints and messages between processes use gloo beside nccl: their tensors are on the CPU.
     backend = "gloo" if found.type == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    # A name of its own for each group: addresses of an earlier one of these processes are still
+    # in the store.
+    store, _, _ = next(iter(dist.rendezvous("env://", timeout=_PATIENCE)))
+    store = dist.PrefixStore(f"weft-{next(_GROUPS)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield World(rank=rank, size=size, device=found)
     finally:
