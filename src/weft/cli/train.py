@@ -190,7 +190,7 @@ def duration_text(seconds: float) -> str:
     """Return a time as people read it.
 
     Example:
-        >>> duration_text(42.4), duration_text(75), duration_text(2 * 3600 + 300)
+        >>> duration_text(42.4), duration_text(75.0), duration_text(7500.0)
         ('42 s', '1 min 15 s', '2 h 5 min')
     """
     whole = round(seconds)

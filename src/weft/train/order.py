@@ -70,7 +70,7 @@ class Order:
         Example:
             >>> order = Order(seed=1, num_examples=3, batch_size=2)
             >>> [[t.index for t in order.tickets(step)[0]] for step in range(3)]
-            [[2, 0], [1, 0], [2, 1]]
+            [[2, 1], [0, 1], [0, 2]]
         """
         num_own = self.batch_size // self.world_size
         num_micro = num_own // self.accumulation
