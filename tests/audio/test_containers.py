@@ -262,6 +262,8 @@ def test_random_bytes_behind_a_magic_raise_nothing_else(magic: bytes, rest: byte
 def test_encoding_rounds_to_nearest(subtype: str, is_big: bool, values: list[float]) -> None:
     encoding = SampleEncoding(subtype=subtype, is_big_endian=is_big)
     samples = np.array([values, values[::-1]])
+    if subtype in {"ULAW", "ALAW"}:
+        samples *= 0.98  # their largest values are 0.9804 and 0.9844
     stored, num_clipped = encoding.encode(samples)
     assert num_clipped == 0
     back = encoding.decode(stored, 2)
