@@ -182,57 +182,35 @@ class Protocol(abc.ABC):
     """One kind of experiment (interface).
 
     A protocol turns recordings into cases, makes the rows that need no model, and measures
-    answers. The runner does the rest: models, costs, embeddings, the journal.
+    answers. The runner does the rest: models, costs, embeddings, the journal. Whatever does not
+    depend on recordings is an attribute, assigned when the protocol is made.
     """
 
-    @property
-    @abc.abstractmethod
-    def name(self) -> str:
-        """Name on the command line."""
+    name: str
+    """Name on the command line."""
+    title: str
+    """Heading of its report."""
+    run: RunConfig
+    """What all protocols are told."""
+    settings: tuple[str, ...]
+    """What is asked for, in the order of tables: lengths of gaps, cut-offs."""
+    own_settings: Mapping[str, Any]
+    """What every record depends on beside `run` and the setting, as JSON."""
+    baselines: tuple[Row, ...]
+    """Rows that the protocol makes itself, in the order of tables, `ORIGINAL` first where there is
+    a truth."""
+    measures: tuple[Measure, ...]
+    """Pair measures, in the order of tables."""
+    ranking: str | None = None
+    """Measure by which the best of several takes is chosen, smaller being better; None: there is no
+    such row."""
+    spots_per_job: int
+    """Items of a recording over all settings, at the most: for the progress."""
 
     @property
-    @abc.abstractmethod
-    def title(self) -> str:
-        """Heading of its report."""
-
-    @property
-    @abc.abstractmethod
-    def run(self) -> RunConfig:
-        """What all protocols are told."""
-
-    @property
-    @abc.abstractmethod
-    def settings(self) -> tuple[str, ...]:
-        """What is asked for, in the order of tables: lengths of gaps, cut-offs."""
-
-    @property
-    @abc.abstractmethod
     def fixed_settings(self) -> dict[str, Any]:
-        """What every record depends on, as JSON; settings and models may grow."""
-
-    @property
-    @abc.abstractmethod
-    def baselines(self) -> tuple[Row, ...]:
-        """Rows that the protocol makes itself, in the order of tables, `ORIGINAL` first where there
-        is a truth.
-        """
-
-    @property
-    @abc.abstractmethod
-    def measures(self) -> tuple[Measure, ...]:
-        """Pair measures, in the order of tables."""
-
-    @property
-    def ranking(self) -> str | None:
-        """Measure by which the best of several takes is chosen, smaller being better; None: no such
-        row.
-        """
-        return None
-
-    @property
-    @abc.abstractmethod
-    def spots_per_job(self) -> int:
-        """Items of a recording over all settings, at the most: for the progress."""
+        """What every record depends on, as JSON; settings, models, corpora and limit may grow."""
+        return {"protocol": self.name, **self.run.fixed_settings, **self.own_settings}
 
     def jobs(self, corpora: Sequence[Manifest]) -> list[Job]:
         """Return what is to be worked on; unless overridden, one recording each.
@@ -297,6 +275,11 @@ class Protocol(abc.ABC):
             if self.run.takes > 1 and self.ranking is not None:
                 rows.append(Row(name=best_of(model, self.run.takes), kind="ceiling", model=model))
         return tuple(rows)
+
+
+def values_of(config: Any, *names: str) -> dict[str, Any]:
+    """Return some fields of a config by their names."""
+    return {name: getattr(config, name) for name in names}
 
 
 def best_of(model: str, takes: int) -> str:

@@ -23,12 +23,12 @@ from weft.evaluate.protocol import (
     SILENCE,
     Case,
     Job,
-    Measure,
     Measured,
     Protocol,
     Row,
     RunConfig,
     Spot,
+    values_of,
 )
 from weft.evaluate.runner import round_trip
 from weft.evaluate.vorbis import vorbis_round_trip
@@ -82,46 +82,16 @@ class Gaps(Protocol):
     """Gaps in recordings."""
 
     def __init__(self, run: RunConfig | None = None, config: GapsConfig | None = None) -> None:
-        self._run = run or RunConfig()
-        self.config = config or GapsConfig()
-
-    @property
-    def name(self) -> str:
-        return "gaps"
-
-    @property
-    def title(self) -> str:
-        return "Filled gaps"
-
-    @property
-    def run(self) -> RunConfig:
-        return self._run
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        return tuple(_setting(ms) for ms in self.config.gap_ms)
-
-    @property
-    def fixed_settings(self) -> dict[str, Any]:
-        names = ("gaps_per_file", "is_multi", "excerpt_s")
-        own = {name: getattr(self.config, name) for name in names}
-        return {"protocol": self.name, **self.run.fixed_settings, **own}
-
-    @property
-    def baselines(self) -> tuple[Row, ...]:
-        return BASELINES
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        return (*GAP_MEASURES, *extra_measures(self.run.extras))
-
-    @property
-    def ranking(self) -> str:
-        return "lsd_gap"
-
-    @property
-    def spots_per_job(self) -> int:
-        return len(self.config.gap_ms) * self.config.gaps_per_file
+        self.name = "gaps"
+        self.title = "Filled gaps"
+        self.run = run or RunConfig()
+        self.config = config = config or GapsConfig()
+        self.settings = tuple(_setting(ms) for ms in config.gap_ms)
+        self.own_settings = values_of(config, "gaps_per_file", "is_multi", "excerpt_s")
+        self.baselines = BASELINES
+        self.measures = (*GAP_MEASURES, *extra_measures(self.run.extras))
+        self.ranking = "lsd_gap"
+        self.spots_per_job = len(config.gap_ms) * config.gaps_per_file
 
     def cases(self, job: Job) -> Iterator[Case]:
         run = self.run

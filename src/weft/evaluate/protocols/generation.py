@@ -20,7 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
@@ -35,12 +35,12 @@ from weft.evaluate.protocol import (
     ORIGINAL,
     Case,
     Job,
-    Measure,
     Measured,
     Protocol,
     Row,
     RunConfig,
     Spot,
+    values_of,
 )
 from weft.evaluate.protocols.gaps import VORBIS
 from weft.evaluate.vorbis import vorbis_round_trip
@@ -76,47 +76,21 @@ class Generation(Protocol):
     """Sound from nothing or from a text."""
 
     def __init__(self, run: RunConfig | None = None, *, config: GenerationConfig) -> None:
-        self._run = run or RunConfig()
+        is_free = config.kind == "unconditional"
+        self.name = config.kind
+        self.title = "Clips from nothing" if is_free else "Sounds from captions"
+        self.run = run or RunConfig()
         self.config = config
-
-    @property
-    def name(self) -> str:
-        return self.config.kind
-
-    @property
-    def title(self) -> str:
-        return "Clips from nothing" if self.name == "unconditional" else "Sounds from captions"
-
-    @property
-    def run(self) -> RunConfig:
-        return self._run
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        upper = "" if self.name == "unconditional" else "up to "
-        return (f"{upper}{self.config.clip_s:g} s",)
-
-    @property
-    def fixed_settings(self) -> dict[str, Any]:
-        own = {"clip_s": self.config.clip_s, "clips_per_file": self.config.clips_per_file}
-        return {"protocol": self.name, **self.run.fixed_settings, **own}
-
-    @property
-    def baselines(self) -> tuple[Row, ...]:
-        return (
+        self.settings = (f"{'' if is_free else 'up to '}{config.clip_s:g} s",)
+        self.own_settings = values_of(config, "clip_s", "clips_per_file")
+        self.baselines = (
             Row(name=ORIGINAL, kind="reference"),
             Row(name=VORBIS, kind="reference"),
-            Row(name=_TRAIN[self.name], kind="baseline"),
+            Row(name=_TRAIN[config.kind], kind="baseline"),
             Row(name=NOISE, kind="baseline"),
         )
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        return ()
-
-    @property
-    def spots_per_job(self) -> int:
-        return self.config.clips_per_file if self.name == "unconditional" else 1
+        self.measures = ()
+        self.spots_per_job = config.clips_per_file if is_free else 1
 
     def jobs(self, corpora: Sequence[Manifest]) -> list[Job]:
         """Return each recording with one of the train split, where there is a train split."""

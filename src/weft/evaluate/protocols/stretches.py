@@ -13,7 +13,7 @@ Source: Levy et al. 2023, Controllable music production with diffusion models an
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from weft.audio.audio import Audio
 from weft.canvas.canvas import Canvas, Region
@@ -21,7 +21,7 @@ from weft.data.corpora import open_entry
 from weft.errors import ConfigError, UnsupportedCanvasError
 from weft.evaluate.measures import GAP_MEASURES, extra_measures
 from weft.evaluate.positions import PositionConfig, draw_gaps
-from weft.evaluate.protocol import Case, Job, Measure, Measured, Protocol, Row, RunConfig, Spot
+from weft.evaluate.protocol import Case, Job, Measured, Protocol, RunConfig, Spot, values_of
 from weft.evaluate.protocols.gaps import BASELINES, blanked, gap_baseline, measure_filled
 from weft.evaluate.solvers import Filled, FillFn
 from weft.metrics.pairs import Estimate
@@ -74,51 +74,23 @@ class Stretches(Protocol):
     """Infill, continuation and regenerate."""
 
     def __init__(self, run: RunConfig | None = None, *, config: StretchesConfig) -> None:
-        self._run = run or RunConfig()
+        self.name = config.kind
+        self.title = _TITLES[config.kind]
+        self.run = run or RunConfig()
         self.config = config
-
-    @property
-    def name(self) -> str:
-        return self.config.kind
-
-    @property
-    def title(self) -> str:
-        return _TITLES[self.config.kind]
-
-    @property
-    def run(self) -> RunConfig:
-        return self._run
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        config = self.config
+        missing = f"{config.middle_s:g} of {config.clip_s:g} s"
+        names = ["clip_s", "clips_per_file", "is_whole_recording", "middle_s"]
         if config.kind == "continuation":
-            return (f"{config.known_s:g} to {config.clip_s:g} s",)
-        return (f"{config.middle_s:g} of {config.clip_s:g} s",)
-
-    @property
-    def fixed_settings(self) -> dict[str, Any]:
-        names = ["clip_s", "clips_per_file", "is_whole_recording"]
-        names += ["known_s"] if self.config.kind == "continuation" else ["middle_s"]
-        names += ["strength"] if self.config.kind == "regenerate" else []
-        own = {name: getattr(self.config, name) for name in names}
-        return {"protocol": self.name, **self.run.fixed_settings, **own}
-
-    @property
-    def baselines(self) -> tuple[Row, ...]:
-        return BASELINES
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        return (*GAP_MEASURES, *extra_measures(self.run.extras))
-
-    @property
-    def ranking(self) -> str:
-        return "lsd_gap"
-
-    @property
-    def spots_per_job(self) -> int:
-        return self.config.clips_per_file
+            missing = f"{config.known_s:g} to {config.clip_s:g} s"
+            names[-1] = "known_s"
+        if config.kind == "regenerate":
+            names.append("strength")
+        self.settings = (missing,)
+        self.own_settings = values_of(config, *names)
+        self.baselines = BASELINES
+        self.measures = (*GAP_MEASURES, *extra_measures(self.run.extras))
+        self.ranking = "lsd_gap"
+        self.spots_per_job = config.clips_per_file
 
     def cases(self, job: Job) -> Iterator[Case]:
         run, config = self.run, self.config

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +33,7 @@ from weft.evaluate.protocol import (
     Row,
     RunConfig,
     Spot,
+    values_of,
 )
 from weft.evaluate.protocols.gaps import VORBIS, blanked
 from weft.evaluate.runner import round_trip
@@ -108,51 +109,21 @@ class Transition(Protocol):
     def __init__(
         self, run: RunConfig | None = None, config: TransitionConfig | None = None
     ) -> None:
-        self._run = run or RunConfig()
-        self.config = config or TransitionConfig()
-
-    @property
-    def name(self) -> str:
-        return "transition"
-
-    @property
-    def title(self) -> str:
-        return "Transitions between two recordings"
-
-    @property
-    def run(self) -> RunConfig:
-        return self._run
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        return (f"{self.config.transition_s:g} s",)
-
-    @property
-    def fixed_settings(self) -> dict[str, Any]:
-        names = ("transition_s", "side_s", "strength")
-        own = {name: getattr(self.config, name) for name in names}
-        return {"protocol": self.name, **self.run.fixed_settings, **own}
-
-    @property
-    def baselines(self) -> tuple[Row, ...]:
-        return (
+        self.name = "transition"
+        self.title = "Transitions between two recordings"
+        self.run = run or RunConfig()
+        self.config = config = config or TransitionConfig()
+        self.settings = (f"{config.transition_s:g} s",)
+        self.own_settings = values_of(config, "transition_s", "side_s", "strength")
+        self.baselines = (
             Row(name=CROSSFADE, kind="reference"),
             Row(name=VORBIS, kind="reference"),
             Row(name=INTACT, kind="reference"),
             Row(name=SILENCE, kind="baseline"),
         )
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        return _MEASURES
-
-    @property
-    def ranking(self) -> str:
-        return "steepest"
-
-    @property
-    def spots_per_job(self) -> int:
-        return 1
+        self.measures = _MEASURES
+        self.ranking = "steepest"
+        self.spots_per_job = 1
 
     def jobs(self, corpora: Sequence[Manifest]) -> list[Job]:
         """Return pairs of different recordings, drawn from the seed and the corpus' name."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from jaxtyping import Float
@@ -34,6 +34,7 @@ from weft.evaluate.protocol import (
     Row,
     RunConfig,
     Spot,
+    values_of,
 )
 from weft.evaluate.protocols.gaps import VORBIS
 from weft.evaluate.vorbis import vorbis_round_trip
@@ -145,47 +146,30 @@ class Upsample(Protocol):
     """Recordings without their high band."""
 
     def __init__(self, run: RunConfig | None = None, config: UpsampleConfig | None = None) -> None:
-        self._run = run or RunConfig(sample_rate=48000)
-        self.config = config or UpsampleConfig()
-        rate = self._run.sample_rate
-        if rate is None or max(self.config.cutoff_hz) >= rate / 2:
+        self.name = "upsample"
+        self.title = "The band above a cut-off"
+        self.run = run or RunConfig(sample_rate=48000)
+        self.config = config = config or UpsampleConfig()
+        rate = self.run.sample_rate
+        if rate is None or max(config.cutoff_hz) >= rate / 2:
             raise ConfigError(
                 "upsample needs one sample rate of more than twice the highest cut-off, "
-                f"{max(self.config.cutoff_hz):g} Hz; got {rate or 'that of each file'}"
+                f"{max(config.cutoff_hz):g} Hz; got {rate or 'that of each file'}"
             )
         self._rate = rate
-
-    @property
-    def name(self) -> str:
-        return "upsample"
-
-    @property
-    def title(self) -> str:
-        return "The band above a cut-off"
-
-    @property
-    def run(self) -> RunConfig:
-        return self._run
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        config = self.config
-        return tuple(_setting(hz, name) for hz in config.cutoff_hz for name in config.families)
-
-    @property
-    def fixed_settings(self) -> dict[str, Any]:
-        names = ("order", "clip_s", "clips_per_file")
-        own = {name: getattr(self.config, name) for name in names}
-        return {"protocol": self.name, **self.run.fixed_settings, **own}
-
-    @property
-    def baselines(self) -> tuple[Row, ...]:
-        return (
+        self.settings = tuple(
+            _setting(hz, name) for hz in config.cutoff_hz for name in config.families
+        )
+        self.own_settings = values_of(config, "order", "clip_s", "clips_per_file")
+        self.baselines = (
             Row(name=ORIGINAL, kind="reference"),
             Row(name=VORBIS, kind="reference"),
             Row(name=INPUT, kind="baseline"),
             Row(name=BAND_COPY, kind="baseline"),
         )
+        self.measures = (*_MEASURES, *extra_measures(self.run.extras))
+        self.ranking = "lsd_ssr_eval"
+        self.spots_per_job = len(self.settings) * config.clips_per_file
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -196,18 +180,6 @@ class Upsample(Protocol):
                 name = f"{row.name}, {LOW_BAND}"
                 rows.append(Row(name=name, kind="model", model=row.model, variant=LOW_BAND))
         return tuple(rows)
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        return (*_MEASURES, *extra_measures(self.run.extras))
-
-    @property
-    def ranking(self) -> str:
-        return "lsd_ssr_eval"
-
-    @property
-    def spots_per_job(self) -> int:
-        return len(self.settings) * self.config.clips_per_file
 
     def cases(self, job: Job) -> Iterator[Case]:
         run, config = self.run, self.config
