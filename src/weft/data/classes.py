@@ -40,7 +40,7 @@ def class_of(corpus: str, label: str) -> str | None:
 
     Example:
         >>> class_of("environment", "storm"), class_of("sounds", "no such label")
-        ('rain and thunder', None)
+        ('weather and fire', None)
     """
     key = f"{corpus}/{label}"
     for name, patterns in _table():

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weft.audio.resample import resample, to_mono
+from weft.checkpoint import TensorFacts, read_config, read_tensors, table_of, write_model
 from weft.errors import AudioFormatError, CheckpointError, ConfigError, WeftError
 from weft.metrics.embedders.base import Embedder, Embedding
 from weft.nn.log_mel import LogMel, LogMelConfig
@@ -36,13 +37,10 @@ from weft.shapes import Samples
 
 KIND = "corpus-ssl"
 """Key of such models in ``model.json``."""
-WEIGHTS_NAME = "model.safetensors"
-CONFIG_NAME = "model.json"
 
 _SHIPPED = Path(__file__).resolve().parents[2] / "weights"
-_FORMAT = 1
+_PREFIX = "encoder."
 _MAX_CLASSES = 4096
-_MAX_CONFIG_BYTES = 1 << 20
 
 
 @final
@@ -236,43 +234,30 @@ def load_folder(path: str | Path) -> CorpusSsl:
     Raises:
         CheckpointError: a file is missing or damaged, or the parts do not fit together.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load as load_tensors
-
     folder = Path(path)
+    settings = read_config(folder)
     try:
-        text = (folder / CONFIG_NAME).read_bytes()
-        if len(text) > _MAX_CONFIG_BYTES:
-            raise CheckpointError(f"{folder / CONFIG_NAME} is no configuration: it is too large")
-        settings = json.loads(text)
         config, window, names = _parse(settings)
-        tensors = load_tensors((folder / WEIGHTS_NAME).read_bytes())
-        encoder = SslEncoder(config)
-        state = {
-            key.removeprefix("encoder."): value.float()
-            for key, value in tensors.items()
-            if key.startswith("encoder.")
-        }
-        encoder.load_state_dict(state)
-        head = None
-        if names:
-            head = Head(
-                weight=tensors["head.weight"].float(),
-                bias=tensors["head.bias"].float(),
-                class_names=names,
-            )
-        return CorpusSsl(encoder, head=head, window=window, name=str(settings.get("name", KIND)))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read the embedder {folder}: {error.strerror or error}; give a folder that "
-            f"'weft train ssl' wrote, with {CONFIG_NAME} and {WEIGHTS_NAME}"
-        ) from error
-    except CheckpointError:
-        raise
-    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError, WeftError) as error:
+        with torch.device("meta"):
+            encoder = SslEncoder(config)
+    except (ValueError, TypeError, KeyError, WeftError) as error:
         raise CheckpointError(
             f"the embedder {folder} is damaged or of another kind: {error}; export it again"
         ) from error
+    table = {f"{_PREFIX}{name}": facts for name, facts in table_of(encoder).items()}
+    if names:
+        shape = (len(names), 2 * config.width)
+        table["head.weight"] = TensorFacts(shape=shape, dtype=torch.float32)
+        table["head.bias"] = TensorFacts(shape=shape[:1], dtype=torch.float32)
+    tensors = read_tensors(folder, table)
+    head = None
+    if names:
+        head = Head(
+            weight=tensors.pop("head.weight"), bias=tensors.pop("head.bias"), class_names=names
+        )
+    state = {name.removeprefix(_PREFIX): value for name, value in tensors.items()}
+    encoder.load_state_dict(state, assign=True)
+    return CorpusSsl(encoder, head=head, window=window, name=str(settings.get("name", KIND)))
 
 
 def save_folder(
@@ -287,25 +272,21 @@ def save_folder(
         folder: exists.
         embedder: what to write.
         training: what is kept of how it was made; JSON.
-    """
-    from safetensors.torch import save_file
 
-    tensors = {
-        f"encoder.{k}": v.half().contiguous() for k, v in embedder.encoder.state_dict().items()
-    }
+    Raises:
+        CheckpointError: a weight is not finite.
+        OutputError: the folder cannot be written.
+    """
+    tensors = {f"{_PREFIX}{k}": v for k, v in embedder.encoder.state_dict().items()}
     if embedder.head is not None:
-        tensors["head.weight"] = embedder.head.weight.half().contiguous()
-        tensors["head.bias"] = embedder.head.bias.half().contiguous()
-    save_file(tensors, folder / WEIGHTS_NAME)
-    settings = {
+        tensors |= {"head.weight": embedder.head.weight, "head.bias": embedder.head.bias}
+    config = {
         "kind": KIND,
-        "format": _FORMAT,
         "name": embedder.name,
         **_settings(embedder),
         "training": dict(training or {}),
     }
-    text = json.dumps(settings, indent=1, allow_nan=False)
-    (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    write_model(folder, config=config, tensors=tensors, dtype=torch.float16)
     return load_folder(folder)
 
 
@@ -317,12 +298,10 @@ def _settings(embedder: CorpusSsl) -> dict[str, Any]:
     }
 
 
-def _parse(settings: Any) -> tuple[SslEncoderConfig, WindowConfig, tuple[str, ...]]:
+def _parse(settings: Mapping[str, Any]) -> tuple[SslEncoderConfig, WindowConfig, tuple[str, ...]]:
     """Return the parts of a configuration, ranges checked before anything is allocated."""
-    if not isinstance(settings, dict) or settings.get("kind") != KIND:
-        raise ConfigError(f"{CONFIG_NAME} must be an object of kind {KIND!r}")
-    if settings.get("format") != _FORMAT:
-        raise ConfigError(f"format {settings.get('format')!r} is not {_FORMAT}; update the package")
+    if settings["kind"] != KIND:
+        raise ConfigError(f"its kind is {settings['kind']!r}, not {KIND!r}")
     encoder = dict(settings["encoder"])
     mel = LogMelConfig(**encoder.pop("mel"))
     names = tuple(settings["class_names"])

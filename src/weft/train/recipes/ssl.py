@@ -22,7 +22,7 @@ from weft.nn.ssl_encoder import SslEncoderConfig
 from weft.rng import Rng
 from weft.train.config import LoopConfig, set_fields, split_fields
 from weft.train.recipe import Batch, Recipe
-from weft.train.recipes.ssl_card import write_model
+from weft.train.recipes.ssl_card import write_folder
 from weft.train.recipes.ssl_damage import DamageConfig, damage
 from weft.train.recipes.ssl_module import ObjectiveConfig, SslModule
 from weft.train.recipes.ssl_probe import LabelledClips, ProbeResult, fit_head
@@ -252,7 +252,7 @@ class SslRecipe(Recipe):
         result, valid = self.probe(CorpusSsl(encoder), num_pieces=self.config.num_pieces)
         figures = collapse_figures(valid.statistics[:, : encoder.config.width])
         self._check(figures)
-        write_model(
+        write_folder(
             folder,
             CorpusSsl(encoder, head=result.head),
             probe=result,

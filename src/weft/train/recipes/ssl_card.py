@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weft.data.classes import class_names, count_classes
-from weft.data.manifest import Manifest, attribution
+from weft.data.classes import count_classes
+from weft.data.manifest import Manifest
 from weft.metrics.embedders.corpus_ssl import CorpusSsl, save_folder
 from weft.train.recipes.ssl_probe import ProbeResult
 from weft.version import __version__
@@ -15,36 +15,39 @@ _NUM_CURVE_ROWS = 12
 
 _CARD = """# {name}
 
-An encoder of sound that learned without labels, and a linear class head over it. It is what
-set-level metrics (Frechet distance, KL, inception score) use where no other embedder is named.
-Numbers of it must never stand in one column with those of another embedder.
+An encoder of sound that learned without labels, and a linear class head over it, for metrics of
+sets: Frechet distance, KL, inception score. Its numbers must never stand in one column with those
+of another embedder.
 
-- input: mono, {sample_rate} Hz, {num_mels} log-mel bands, level kept; what is above {top_hz} Hz is
-  not heard
-- output: {width} features at {frame_rate:g} Hz, averaged over windows of {window_s:g} s every
-  {hop_s:g} s; {num_classes} classes
+- input: mono, {sample_rate} Hz, {num_mels} log-mel bands, level kept; above {top_hz} Hz it is deaf
+- output: {width} features at {frame_rate:g} Hz, means of windows of {window_s:g} s, each {hop_s:g} s
+- {num_classes} classes
 - parameters of the encoder: {num_parameters}
 - digest of weights and settings: `{digest}`
 - weft {version}
 
 ## Training
 
-{steps} steps on crops of {crop_s:g} s{hours}. Hidden frames of a student follow a moving
-average of it (data2vec), and the hidden log-mel frames themselves. Labels were used for the head
-only, which was fitted to frozen features afterwards.
+{steps} steps on crops of {crop_s:g} s{hours}.
+
+A student predicts, where frames are hidden from it, what a moving average of itself makes of the
+whole crop (data2vec), and the hidden log-mel frames themselves. Three crops in ten were damaged
+on purpose (low-pass, noise, clipping, gaps), so that damage is heard and not passed over. Labels
+were used for the head only, which was fitted to frozen features afterwards.
 
 | step | loss | hidden frames | log-mel | feature std | effective rank |
 |---:|---:|---:|---:|---:|---:|
 {curve}
 
-On the valid split, over mean features of clips: standard deviation {feature_std:.3f}, effective
-rank {effective_rank:.1f} of {width}.
+Mean features of the {num_valid} valid recordings that have a class: standard deviation
+{feature_std:.3f}, effective rank {effective_rank:.1f} of {width}.
 
 ## Class head
 
-Accuracy on the valid split {accuracy:.1%}, true class among the best three {top3:.1%}, mean
-negative log probability {nll:.2f} nats (guessing evenly: {guess:.2f}). The penalty ({penalty:g})
-was chosen on that split, which so flatters a little.
+Accuracy on the {num_valid} valid recordings {accuracy:.1%} (plus or minus {margin:.1%} at 95 %),
+true class among the best three {top3:.1%}, mean negative log probability {nll:.2f} nats. Guessing
+evenly would give {even:.1%} and {guess:.2f} nats. The penalty ({penalty:g}) was chosen on these
+recordings, which flatters a little.
 
 | class | train | valid |
 |---|---:|---:|
@@ -65,10 +68,13 @@ its own sound: the class head says how sharp and how alike sets are, not what a 
 
 ## Attribution
 
-{attribution}"""
+The weights were learned from recordings (train split) of these authors; titles are in brackets.
+
+{attribution}
+"""
 
 
-def write_model(
+def write_folder(
     folder: Path,
     embedder: CorpusSsl,
     *,
@@ -122,6 +128,9 @@ def _card(
 ) -> str:
     """Return the card."""
     config = embedder.encoder.config
+    num_classes = len(embedder.class_names)
+    counts = [_class_counts(manifests, split) for split in ("train", "valid")]
+    num_valid = sum(counts[1].values())
     seconds = float(lines[-1].get("seconds", 0)) if lines else 0.0
     return _CARD.format(
         name=embedder.name,
@@ -132,7 +141,10 @@ def _card(
         frame_rate=config.frame_rate,
         window_s=embedder.window.num_window / config.frame_rate,
         hop_s=embedder.window.num_hop / config.frame_rate,
-        num_classes=len(embedder.class_names),
+        num_classes=num_classes,
+        num_valid=num_valid,
+        margin=1.96 * math.sqrt(probe.accuracy * (1 - probe.accuracy) / max(1, num_valid)),
+        even=1 / num_classes,
         num_parameters=f"{sum(p.numel() for p in embedder.encoder.parameters()):,}",
         digest=embedder.digest,
         version=__version__,
@@ -145,11 +157,13 @@ def _card(
         accuracy=probe.accuracy,
         top3=probe.top3_accuracy,
         nll=probe.nll,
-        guess=math.log(len(embedder.class_names)),
+        guess=math.log(num_classes),
         penalty=probe.penalty,
-        classes="\n".join(_classes(manifests)),
+        classes="\n".join(
+            f"| {name} | {counts[0][name]} | {counts[1][name]} |" for name in counts[0]
+        ),
         data="\n".join(_data(manifests)),
-        attribution=attribution(manifests, note="learned from").split("\n", 2)[2],
+        attribution="\n".join(_attribution(manifests)),
     )
 
 
@@ -164,17 +178,26 @@ def _curve(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return rows
 
 
-def _classes(manifests: Sequence[Manifest]) -> list[str]:
-    """Return rows of a table: recordings of each class in both splits."""
-    counts = [
-        count_classes(
-            (manifest.name, entry.label)
-            for manifest in manifests
-            for entry in manifest.select(split)
-        )
-        for split in ("train", "valid")
+def _class_counts(manifests: Sequence[Manifest], split: str) -> dict[str, int]:
+    """Return the recordings of each class in a split."""
+    return count_classes(
+        (manifest.name, entry.label) for manifest in manifests for entry in manifest.select(split)
+    )
+
+
+def _attribution(manifests: Sequence[Manifest]) -> list[str]:
+    """Return a line for each author: licence, source and titles of what was trained on."""
+    titles: dict[tuple[str, str, str], list[str]] = {}
+    for manifest in manifests:
+        for entry in manifest.select("train"):
+            source = "/".join(entry.source.split("/")[:2])
+            key = (entry.author or "unknown author", entry.licence or "not stated", source)
+            titles.setdefault(key, []).append(entry.title or entry.file)
+    return [
+        f"- {author}, {licence}, from {source or 'an unnamed source'} "
+        f"({'; '.join(sorted(set(found)))})"
+        for (author, licence, source), found in sorted(titles.items())
     ]
-    return [f"| {name} | {counts[0][name]} | {counts[1][name]} |" for name in class_names()]
 
 
 def _data(manifests: Sequence[Manifest]) -> list[str]:
