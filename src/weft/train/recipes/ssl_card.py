@@ -20,7 +20,7 @@ sets: Frechet distance, KL, inception score. Its numbers must never stand in one
 of another embedder.
 
 - input: mono, {sample_rate} Hz, {num_mels} log-mel bands, level kept; above {top_hz} Hz it is deaf
-- output: {width} features at {frame_rate:g} Hz, means of windows of {window_s:g} s, each {hop_s:g} s
+- output: {width} features at {frame_rate:g} Hz; {windows}
 - {num_classes} classes
 - parameters of the encoder: {num_parameters}
 - digest of weights and settings: `{digest}`
@@ -128,6 +128,7 @@ def _card(
 ) -> str:
     """Return the card."""
     config = embedder.encoder.config
+    window = embedder.window
     num_classes = len(embedder.class_names)
     counts = [_class_counts(manifests, split) for split in ("train", "valid")]
     num_valid = sum(counts[1].values())
@@ -139,8 +140,8 @@ def _card(
         num_mels=config.mel.num_mels,
         width=config.width,
         frame_rate=config.frame_rate,
-        window_s=embedder.window.num_window / config.frame_rate,
-        hop_s=embedder.window.num_hop / config.frame_rate,
+        windows=f"means of windows of {window.num_window / config.frame_rate:g} s, "
+        f"{window.num_hop / config.frame_rate:g} s apart",
         num_classes=num_classes,
         num_valid=num_valid,
         margin=1.96 * math.sqrt(probe.accuracy * (1 - probe.accuracy) / max(1, num_valid)),
