@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 
 from weft import foreign
 from weft.errors import CheckpointError, OutputError
+from weft.folders import CACHE_VARIABLE
 from weft.foreign import convert, digest_of, fit, read_state_dict
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(foreign.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -215,7 +216,7 @@ def test_weights_are_read_where_no_cache_can_be_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv(foreign.CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     torch.save(WEIGHTS, tmp_path / "a.pth")
     assert equal(read_state_dict(tmp_path / "a.pth"), WEIGHTS)
 

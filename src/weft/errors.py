@@ -38,6 +38,12 @@ class CheckpointError(WeftError, RuntimeError):
     exit_status = 5
 
 
+class DivergenceError(WeftError, RuntimeError):
+    """Training only gives NaN or infinity; the last checkpoint is good."""
+
+    exit_status = 5
+
+
 class AudioFormatError(WeftError, ValueError):
     """An audio file cannot be read, or holds something that is not usable sound."""
 

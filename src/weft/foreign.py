@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.errors import CheckpointError, OutputError
+from weft.folders import default_cache
 
 if TYPE_CHECKING:
     import torch
 
-CACHE_VARIABLE = "WEFT_CACHE"
-"""Environment variable that names the folder for converted weights."""
 SELECT = ("state_dict", "model", "")
 """Where the tensors of a checkpoint are looked for, in this order: the usual keys of training code,
 then the outermost dictionary."""
@@ -189,13 +188,11 @@ def _suffix(path: Path) -> str:
 
 def _cache_folder() -> Path | None:
     """Folder for converted weights, None where none can be made."""
-    told = os.environ.get(CACHE_VARIABLE)
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    folder = Path(told) if told else Path(home) / "weft"
+    folder = default_cache() / "weights"
     with contextlib.suppress(OSError):
-        (folder / "weights").mkdir(parents=True, exist_ok=True)
-        if os.access(folder / "weights", os.W_OK):
-            return folder / "weights"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
     return None
 
 

@@ -23,7 +23,7 @@ from metrics.foreign_models import (
 from parity.embedders.material import sound
 from weft import foreign
 from weft.errors import AudioFormatError, CheckpointError, ConfigError
-from weft.foreign import CACHE_VARIABLE
+from weft.folders import CACHE_VARIABLE
 from weft.metrics.embedders import corpus_ssl, panns, passt, registry, vggish
 from weft.metrics.embedders.base import Embedder
 from weft.metrics.embedders.clips import LABELS_FILE, audioset_names, overlapping, prepare

@@ -11,10 +11,10 @@ import torch
 
 from train.tiny import NUM_EXAMPLES, TinyRecipe, make_config
 from weft.checkpoint import read_config
-from weft.errors import CheckpointError, ConfigError, OutputError
+from weft.errors import CheckpointError, ConfigError, DivergenceError, OutputError
 from weft.rng import Rng
 from weft.train import loop as loop_module
-from weft.train.loop import DivergenceError, Progress
+from weft.train.loop import Progress
 from weft.train.recipe import Batch
 from weft.train.run import RunResult, export_averaged, train
 from weft.train.saving import check, checkpoints

@@ -11,8 +11,8 @@ import typer
 
 from weft.cli import protocols
 from weft.cli.console import Screen, current_screen
-from weft.cli.folders import default_cache
 from weft.errors import ConfigError
+from weft.folders import default_cache
 
 if TYPE_CHECKING:
     from weft.data.manifest import Manifest

@@ -1,6 +1,5 @@
 """``weft train``: train a model, or go on with a run."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from weft.cli.console import Screen, current_screen
 from weft.errors import ConfigError
+from weft.folders import default_cache
 
 if TYPE_CHECKING:
     from weft.train.loop import Progress, Watcher
@@ -98,7 +98,7 @@ def train(
     from weft.train.run import train as run_training
 
     made, config = make_recipe(recipe, preset, overrides, data or [])
-    run, cache = out or Path("runs", f"{recipe}-{preset}"), cache or _default_cache()
+    run, cache = out or Path("runs", f"{recipe}-{preset}"), cache or default_cache()
     if averaged is not None:
         _report(screen, export_averaged(made, config, averaged, run, cache=cache))
         return
@@ -143,11 +143,6 @@ def _overrides(texts: list[str]) -> dict[str, str]:
             raise ConfigError(f"--set gives {name.strip()} twice")
         found[name.strip()] = value.strip()
     return found
-
-
-def _default_cache() -> Path:
-    variable = os.environ.get("WEFT_CACHE")
-    return Path(variable) if variable else Path.home() / ".cache" / "weft"
 
 
 def _watcher(screen: Screen) -> "Watcher | None":

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from weft.errors import WeftError
+from weft.errors import DivergenceError, WeftError
 from weft.train.config import LoopConfig
 from weft.train.log import TrainingLog
 from weft.train.order import Order, Ticket, step_seed, validation_seed, weights_seed
@@ -29,12 +29,6 @@ from weft.train.stopping import Stop, Why
 from weft.train.world import World, bfloat16_gains
 
 _REASONS: tuple[Why, ...] = ("done", "time", "SIGINT", "SIGTERM")
-
-
-class DivergenceError(WeftError, RuntimeError):
-    """Training only gives NaN or infinity; the last checkpoint is good."""
-
-    exit_status = 5
 
 
 @final
