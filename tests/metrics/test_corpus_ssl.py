@@ -45,13 +45,13 @@ def _noise(seconds: float, rate: int = RATE, channels: int = 1) -> np.ndarray:
 
 
 def _clips() -> list[np.ndarray]:
-    """Return clips of 5 s: chords, a melody, thumps and hiss, at several pitches and levels."""
-    t = np.arange(5 * RATE) / RATE
+    """Return clips of 4 s: chords, a melody, thumps and hiss, at several pitches and levels."""
+    t = np.arange(4 * RATE) / RATE
     clips = []
-    for number in range(4):
+    for number in range(3):
         rng = np.random.default_rng(number)
         base = 110 * 2 ** rng.uniform(0, 2)
-        chord = harmonic_tones([base, base * 1.26, base * 1.5], 5.0, RATE, seed=number)[0]
+        chord = harmonic_tones([base, base * 1.26, base * 1.5], 4.0, RATE, seed=number)[0]
         steps = base * 2 ** (rng.integers(0, 12, 20) / 12)
         melody = signal.sawtooth(2 * np.pi * np.cumsum(np.repeat(steps, len(t) // 20)) / RATE)
         thumps = np.sin(2 * np.pi * 70 * t) * np.exp(-12 * (t % rng.uniform(0.3, 0.6)))
