@@ -129,3 +129,44 @@ def test_cost_counts_processor_time_and_memory():
     assert cost.peak_mb > idle.peak_mb + 150 or not cost.is_peak_own
     _, after = measure(lambda: None)
     assert after.peak_mb < cost.peak_mb - 150 or not cost.is_peak_own
+
+
+def test_embedders_are_listed_with_what_is_looked_for(tmp_path, capsys):
+    assert main(["evaluate", "embedders", "--weights", str(tmp_path), "--json"]) == 0
+    found = {e["name"]: e for e in json.loads(capsys.readouterr().out)["embedders"]}
+    assert found["corpus-ssl"]["is_found"]
+    assert not found["vggish"]["is_found"]
+    assert found["vggish"]["files"]
+
+
+def test_every_protocol_states_its_options(capsys):
+    for name in ("infill", "continuation", "regenerate", "transition", "unconditional"):
+        assert main(["evaluate", name, "--help"]) == 0
+        assert "--train-clips" in capsys.readouterr().out
+
+
+def test_the_page_stands_for_itself_and_the_tables_name_their_command(folder, tmp_path):
+    page, md = tmp_path / "r.html", tmp_path / "r.md"
+    options = ("--html", str(page), "--markdown", str(md), "--limit", "1", "--gaps-per-file", "1")
+    assert gaps(folder, *options) == 0
+    assert "<audio" in page.read_text()
+    assert "weft evaluate gaps" in md.read_text()
+    assert str(tmp_path) not in md.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "status"),
+    [
+        ("upsample", ("--family", "moog"), 2),
+        ("upsample", ("--cutoff-hz", "high"), 2),
+        ("infill", ("--clip-s", "0.1"), 2),
+        ("generate", (), 2),  # these recordings have no captions
+        ("gaps", ("--embedder", "nosuch"), 2),
+        ("gaps", ("--measure", "pesq"), 2),
+    ],
+)
+def test_what_a_protocol_cannot_do_is_a_usage_error(folder, name, options, status, capsys):
+    base = ("--data", str(folder), "--rate", "8000")
+    embedder = () if "--embedder" in options else ("--embedder", "none")
+    assert main(["evaluate", name, *base, *embedder, *options]) == status
+    assert "Traceback" not in capsys.readouterr().err

@@ -17,8 +17,13 @@ from weft.errors import WeftError
 from weft.version import __version__
 
 CORE = ("numpy", "scipy", "soundfile", "soxr", "torch", "typer", "rich")
-OPTIONAL = {"matplotlib": "pictures (--report): pip install 'weft[plots]'",
-            "mido": "rendering training data: pip install 'weft[data]'"}  # fmt: skip
+OPTIONAL = {
+    "matplotlib": "pictures (--report, --html): pip install 'weft[plots]'",
+    "mido": "rendering training data: pip install 'weft[data]'",
+    "tensorboard": "curves of training: pip install 'weft[train]'",
+    "visqol-python": "ViSQOL (--measure visqol): pip install 'weft[eval]'",
+    "transformers": "embedders of CLAP and EnCodec: pip install 'weft[published]'",
+}
 MIN_SNR_DB = 20.0
 """What the self-test must reach; a sum of two tones is predicted far better."""
 

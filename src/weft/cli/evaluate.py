@@ -30,11 +30,47 @@ def register(app: typer.Typer) -> None:
     evaluate.callback()(_group)
     for make in protocols.ALL:
         evaluate.command(make.__name__, no_args_is_help=True)(_command(make))
+    evaluate.command("embedders")(embedders)
     app.add_typer(evaluate, name="evaluate", no_args_is_help=True)
 
 
 def _group() -> None:
     """Compare models on recordings whose truth is known."""
+
+
+def embedders(
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of published weights; else the variable WEFT_WEIGHTS."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List whose vectors sets can be compared by, and where their weights are looked for."""
+    from weft.metrics.embedders.registry import available
+
+    screen = current_screen()
+    places = available(weights)
+    found = [
+        {
+            "name": one.entry.name,
+            "is_found": one.is_found,
+            "summary": one.entry.summary,
+            "files": list(one.entry.files),
+            "origin": one.entry.origin,
+        }
+        for one in places
+    ]
+    cells = [
+        [
+            one.entry.name,
+            "yes" if one.is_found else "no",
+            one.entry.summary,
+            " or ".join(one.entry.files) or "shipped",
+        ]
+        for one in places
+    ]
+    screen.table(["embedder", "found", "what it is", "weights"], cells)
+    screen.emit({"embedders": found})
 
 
 @dataclass(frozen=True, kw_only=True)
