@@ -166,7 +166,7 @@ def test_too_few_dimensions_are_a_collapse(root: Path, tmp_path: Path) -> None:
 def test_gradients_reach_the_student_but_not_the_teacher() -> None:
     module = _module()
     _losses(module)["loss"].backward()
-    assert all(p.grad is None for p in module.teacher.parameters())
+    assert all(p.grad is None and not p.requires_grad for p in module.teacher.parameters())
     for name, parameter in module.student.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -182,6 +182,25 @@ def test_the_teacher_follows_the_student_by_its_decay() -> None:
     assert torch.allclose(module.teacher.hidden, torch.tensor(1 - start))
     assert TINY.objective.teacher_decay(5) == TINY.objective.teacher_end
     assert TINY.objective.teacher_decay(10**6) == TINY.objective.teacher_end
+
+
+def test_a_step_of_the_recipe_moves_the_teacher(recipe: SslRecipe) -> None:
+    module = recipe.build()
+    assert isinstance(module, SslModule)
+    with torch.no_grad():
+        module.student.hidden += 1.0
+    before = module.teacher.hidden.clone()
+    recipe.after_step(module, 0)
+    assert float((module.teacher.hidden - before).min()) > 0
+
+
+def test_targets_keep_what_is_the_same_all_through_a_clip() -> None:
+    """Deviation from data2vec: a metric must hear level and colour."""
+    assert SslConfig().objective.standardise_over == "batch"
+    as_published = replace(TINY.objective, standardise_over="clip")
+    ours = _losses(_module())["frames"]
+    theirs = _losses(_module(replace(TINY, objective=as_published)))["frames"]
+    assert not torch.isclose(ours, theirs)
 
 
 def test_all_draws_of_a_step_come_from_its_generator() -> None:
