@@ -1,6 +1,9 @@
 import json
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +173,35 @@ def test_what_a_protocol_cannot_do_is_a_usage_error(folder, name, options, statu
     embedder = () if "--embedder" in options else ("--embedder", "none")
     assert main(["evaluate", name, *base, *embedder, *options]) == status
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+def test_a_killed_experiment_leaves_no_process_behind(tmp_path):
+    code = """
+import os, signal, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from weft.evaluate.runner import follow_parent
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=follow_parent) as pool:
+        worker = pool.submit(os.getpid).result()
+        pool.submit(time.sleep, 60)
+        print(worker, flush=True)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert result.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while is_running(int(result.stdout)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False

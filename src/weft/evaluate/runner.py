@@ -1,11 +1,13 @@
 """Runner: works through the cases of a protocol, and keeps a record of every answer."""
 
+import os
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, final
 
@@ -173,7 +175,9 @@ def _work(tasks: Sequence[_Task], num_jobs: int) -> Iterator[Iterator[Record | N
     if num_jobs == 1 or len(tasks) < 2:
         yield from (_run_task(task) for task in tasks)
         return
-    with ProcessPoolExecutor(min(num_jobs, len(tasks)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(num_jobs, len(tasks)), mp_context=get_context("spawn"), initializer=follow_parent
+    ) as pool:
         futures = [pool.submit(_run_whole_task, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -181,6 +185,22 @@ def _work(tasks: Sequence[_Task], num_jobs: int) -> Iterator[Iterator[Record | N
         finally:
             for future in futures:
                 future.cancel()
+
+
+def follow_parent() -> None:
+    """End this process when the one that started it has ended, however it did.
+
+    Otherwise a killed experiment goes on for the recordings in hand, for nobody.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="follow parent", daemon=True).start()
 
 
 def _run_whole_task(task: _Task) -> list[Record | None]:
