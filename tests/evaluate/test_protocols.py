@@ -170,6 +170,8 @@ def test_the_originals_are_ideal_and_at_no_distance_from_themselves(corpus):
     rows = {row["row"]: row["metrics"] for row in summary["rows"]}
     assert rows["original"]["lsd_gap"]["mean"] == 0
     assert rows["original"]["frechet:levels"]["mean"] == pytest.approx(0, abs=1e-9)
+    for name in ("mean", "low", "high"):
+        assert rows["original"]["kid:levels"][name] == pytest.approx(0, abs=1e-6)
     assert rows["plain"]["frechet:levels"]["mean"] > rows["vorbis"]["frechet:levels"]["mean"]
     assert rows["plain"]["kl_paired:levels"]["mean"] > 0
     json.dumps(summary, allow_nan=False)
@@ -274,6 +276,11 @@ def test_transitions_lead_from_one_recording_to_another(corpus):
     assert all(max(r.curves[CURVE]) == 0 for r in journal if r.row == "track 1 alone")
     assert all(r.metrics["dip_db"] > 40 for r in journal if r.row == "silence")
     assert all(r.num_changed == 0 for r in journal)
+
+
+def test_recordings_that_are_just_long_enough_are_joined(corpus):
+    journal = run(transition(transition_s=3.2, side_s=0.8), corpus)
+    assert len({(r.file, r.row) for r in journal}) == 4 * 4
 
 
 def test_realism_is_divided_by_that_of_the_crossfade_of_the_same_tracks(corpus):

@@ -190,3 +190,22 @@ def test_settings_of_subsets_are_checked(options):
 def test_subsets_need_sets_as_large():
     with pytest.raises(ShapeError, match="at least 1000 vectors"):
         kid_subsets(draw(9, 2), draw(9, 2), rng=Rng(0))
+
+
+def test_fills_near_their_own_originals_do_not_count_as_nearer_than_the_set_itself():
+    rng = np.random.default_rng(0)
+    names = [i // 3 for i in range(60)]
+    truth = np.repeat(rng.standard_normal((20, 8)), 3, axis=0) + 0.1 * rng.standard_normal((60, 8))
+    options = {"reference_clusters": names, "estimate_clusters": names}
+    assert kernel_inception_distance(truth, truth, **options, are_paired=True) == pytest.approx(0)
+    assert kernel_inception_distance(truth, truth, **options) < -0.1
+    kids = []
+    for seed in range(30):
+        draw = np.random.default_rng(seed).standard_normal
+        first = draw((40, 8))
+        fills = first + 0.5 * draw((40, 8)) + 0.3
+        kids.append(kernel_inception_distance(first, fills, are_paired=True))
+    draw = np.random.default_rng(99).standard_normal
+    large = draw((4000, 8)), np.sqrt(1.25) * draw((4000, 8)) + 0.3
+    expected = kernel_inception_distance(*large)
+    assert abs(np.mean(kids) - expected) < 3 * np.std(kids) / np.sqrt(30)

@@ -229,10 +229,9 @@ def set_values(
     if len(ours) < 2:
         return {}
     found: dict[str, Value | None] = {}
-    for suffix, reference in (("", clips_of(originals, embedder)), ("_train", train)):
-        if len(reference) > 1:
-            for name, value in _against(reference, ours, seed).items():
-                found[f"{name}{suffix}:{embedder}"] = value
+    for reference in _references(records, embedder, originals, train):
+        for name, value in _against(reference, ours, seed).items():
+            found[f"{name}{reference.suffix}:{embedder}"] = value
     whole = _Set.of(ours)
     if whole.logits is not None:
         splits = max(1, min(10, len(ours) // NUM_SPLIT_CLIPS))
@@ -264,64 +263,101 @@ def set_differences(
     pairs = [(r, others[r.item]) for r in records if embedder in r.embeddings and r.item in others]
     if len(pairs) < 2:
         return {}
+    own = [r for r, _ in pairs]
     ours, theirs = (clips_of(side, embedder) for side in zip(*pairs, strict=True))
     found: dict[str, Value | None] = {}
-    for suffix, reference in (("", clips_of(originals, embedder)), ("_train", train)):
-        if len(reference) < 2:
-            continue
-        whole = _Set.of(reference)
+    for reference in _references(own, embedder, originals, train):
         for name, statistic in _STATISTICS.items():
 
             def difference(
                 chosen: Int[np.ndarray, " v"],
                 statistic: _Statistic = statistic,
-                whole: _Set = whole,
+                reference: _Reference = reference,
             ) -> float:
-                sides = (statistic(whole, _Set.of(side.take(chosen))) for side in (ours, theirs))
-                first, second = sides
-                return first - second
+                first = statistic(reference, chosen, ours)
+                return first - statistic(reference, chosen, theirs)
 
-            found[f"{name}{suffix}:{embedder}"] = _attempt(
+            found[f"{name}{reference.suffix}:{embedder}"] = _attempt(
                 lambda: _with_interval(difference, ours.clusters, seed)
             )
     return found
 
 
-def _frechet(reference: _Set, ours: _Set) -> float:
+@final
+@dataclass(frozen=True)
+class _Reference:
+    """What a row is compared with."""
+
+    suffix: str
+    clips: Clips
+    is_paired: bool
+    """Whether the clips are the originals of the row's items, in the same order: then what is left
+    out of the row is left out of them."""
+
+    def of(self, chosen: Int[np.ndarray, " v"]) -> _Set:
+        """Return what the chosen items of a row are compared with."""
+        return _Set.of(self.clips.take(chosen) if self.is_paired else self.clips)
+
+
+def _references(
+    records: Sequence[Record], embedder: str, originals: Sequence[Record], train: Clips
+) -> list[_Reference]:
+    """Return the originals of a row's items, where all are there, and the train split."""
+    truth = {r.item: r for r in originals if embedder in r.embeddings}
+    items = [r.item for r in records if embedder in r.embeddings]
+    found = []
+    if len(items) > 1 and all(item in truth for item in items):
+        same = clips_of([truth[item] for item in items], embedder)
+        found.append(_Reference("", same, is_paired=True))
+    if len(train) > 1:
+        found.append(_Reference("_train", train, is_paired=False))
+    return found
+
+
+_Statistic = Callable[[_Reference, Int[np.ndarray, " v"], Clips], float]
+
+
+def _frechet(reference: _Reference, chosen: Int[np.ndarray, " v"], ours: Clips) -> float:
     return frechet_distance(
-        Gaussian.from_vectors(reference.vectors), Gaussian.from_vectors(ours.vectors)
+        Gaussian.from_vectors(reference.of(chosen).vectors),
+        Gaussian.from_vectors(_Set.of(ours.take(chosen)).vectors),
     )
 
 
-def _kid(reference: _Set, ours: _Set) -> float:
+def _kid(reference: _Reference, chosen: Int[np.ndarray, " v"], ours: Clips) -> float:
+    theirs, own = reference.of(chosen), _Set.of(ours.take(chosen))
     return KID_SCALE * kernel_inception_distance(
-        reference.vectors,
-        ours.vectors,
-        reference_clusters=reference.clusters,
-        estimate_clusters=ours.clusters,
+        theirs.vectors,
+        own.vectors,
+        reference_clusters=theirs.clusters,
+        estimate_clusters=own.clusters,
+        are_paired=reference.is_paired,
     )
 
 
-def _kl(reference: _Set, ours: _Set) -> float:
-    if reference.logits is None or ours.logits is None:
+def _kl(reference: _Reference, chosen: Int[np.ndarray, " v"], ours: Clips) -> float:
+    theirs, own = reference.of(chosen).logits, _Set.of(ours.take(chosen)).logits
+    if theirs is None or own is None:
         raise ConfigError("this embedder has no classes")
-    return kl_set(reference.logits, ours.logits)
+    return kl_set(theirs, own)
 
 
-_Statistic = Callable[[_Set, _Set], float]
 _STATISTICS: dict[str, _Statistic] = {"frechet": _frechet, "kid": _kid, "kl_set": _kl}
 
 
-def _against(reference: Clips, ours: Clips, seed: int) -> dict[str, Value | None]:
+def _against(reference: _Reference, ours: Clips, seed: int) -> dict[str, Value | None]:
     """Compare two sets."""
-    theirs, whole = _Set.of(reference), _Set.of(ours)
+    every = np.arange(len(ours))
+    theirs, whole = reference.of(every), _Set.of(ours)
     found: dict[str, Value | None] = {}
     for name, statistic in _STATISTICS.items():
 
         def value(chosen: Int[np.ndarray, " v"], statistic: _Statistic = statistic) -> float:
-            return statistic(theirs, _Set.of(ours.take(chosen)))
+            return statistic(reference, chosen, ours)
 
-        found[name] = _attempt(lambda: _with_interval(value, ours.clusters, seed))
+        found[name] = _attempt(
+            lambda: _with_interval(value, ours.clusters, seed)
+        )
     frechet = found["frechet"]
     if frechet is not None:
         found["frechet"] = {

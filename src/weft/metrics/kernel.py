@@ -10,12 +10,12 @@ distance (KID), and the Gaussian one of the kernel audio distance (KAD), whose w
 reference, so that a column with one reference has one width.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from weft.errors import ConfigError, ShapeError
 from weft.metrics.sets import (
@@ -34,6 +34,7 @@ KAD_SCALE = 100.0
 MAX_BANDWIDTH_VECTORS = 2000
 """Vectors of the reference, evenly spaced, that the median distance is taken over."""
 
+Rows: TypeAlias = Int[np.ndarray, "..."]
 Kernel: TypeAlias = Callable[[Vectors, OtherVectors], Float[np.ndarray, "w m"]]
 
 
@@ -43,6 +44,7 @@ def kernel_inception_distance(
     *,
     reference_clusters: Sequence[Hashable] | None = None,
     estimate_clusters: Sequence[Hashable] | None = None,
+    are_paired: bool = False,
 ) -> float:
     """Return the kernel inception distance over all pairs.
 
@@ -51,6 +53,10 @@ def kernel_inception_distance(
         estimate: of the fills, at least 2 clusters.
         reference_clusters: which clip or recording each vector comes from; None: each its own.
         estimate_clusters: as `reference_clusters`, for the fills.
+        are_paired: the fills are of the recordings of the reference, and clusters of both have the
+            same names. Then pairs of one recording are left out between the sets as well: a set is
+            at distance 0 from itself. Without, fills that are near their own originals give a
+            large negative bias.
 
     Returns:
         Squared discrepancy, in units of the kernel; about 0 and possibly below for sets of one
@@ -70,7 +76,9 @@ def kernel_inception_distance(
         >>> abs(kernel_inception_distance(x, y)) < 0.05, kernel_inception_distance(x, y + 1) > 5
         (True, True)
     """
-    return _discrepancy(reference, estimate, _cubic, reference_clusters, estimate_clusters)
+    return _discrepancy(
+        reference, estimate, _cubic, reference_clusters, estimate_clusters, are_paired=are_paired
+    )
 
 
 @final
@@ -228,6 +236,8 @@ def _discrepancy(
     kernel: Kernel,
     reference_clusters: Sequence[Hashable] | None,
     estimate_clusters: Sequence[Hashable] | None,
+    *,
+    are_paired: bool = False,
 ) -> float:
     """Return the unbiased squared discrepancy, in memory of a block of pairs."""
     first = as_vectors(reference, "reference", num_needed=2)
@@ -235,8 +245,26 @@ def _discrepancy(
     check_widths(first.shape[1], second.shape[1])
     within = _mean_within(first, kernel, reference_clusters)
     within += _mean_within(second, kernel, estimate_clusters)
-    between = _sum_between(first, second, kernel) / (len(first) * len(second))
-    return within - 2 * between
+    total, pairs = _sum_between(first, second, kernel), float(len(first) * len(second))
+    if are_paired:
+        for rows, others in _shared(reference_clusters, estimate_clusters, len(first), len(second)):
+            total -= _sum_between(first[rows], second[others], kernel)
+            pairs -= float(len(rows) * len(others))
+    return within - 2 * total / pairs
+
+
+def _shared(
+    reference: Sequence[Hashable] | None,
+    estimate: Sequence[Hashable] | None,
+    num_reference: int,
+    num_estimate: int,
+) -> Iterator[tuple[Rows, Rows]]:
+    """Yield the rows of both sets for each cluster that both have."""
+    sides = []
+    for names, count in ((reference, num_reference), (estimate, num_estimate)):
+        listed = range(count) if names is None else names
+        sides.append(dict(zip(dict.fromkeys(listed), rows_by_cluster(names, count), strict=True)))
+    yield from ((sides[0][name], sides[1][name]) for name in sides[0] if name in sides[1])
 
 
 def _mean_within(vectors: Vectors, kernel: Kernel, clusters: Sequence[Hashable] | None) -> float:

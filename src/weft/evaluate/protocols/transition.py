@@ -144,14 +144,15 @@ class Transition(Protocol):
         rate = first.sample_rate
         side, length = round(config.side_s * rate), round(config.transition_s * rate)
         clips = []
-        for track, name in ((first, "first"), (second, "second")):
+        lengths = (2 * side + length, length + side)  # the first also goes on, alone, to compare
+        for track, name, wanted in zip((first, second), ("first", "second"), lengths, strict=True):
             found = draw_gaps(
                 track.samples,
                 rate,
-                gap_ms=1000 * (side + length) / rate,
+                gap_ms=1000 * wanted / rate,
                 name=f"{job.corpus}/{job.file}#{name}",
                 seed=run.seed,
-                config=PositionConfig(num_gaps=1, margin_s=side / rate),
+                config=PositionConfig(num_gaps=1, margin_s=0.1),
             )
             if not found:
                 return
