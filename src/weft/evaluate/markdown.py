@@ -173,8 +173,8 @@ def _headline_measures(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the few measures that fit a terminal."""
     wanted = (
         "lsd_gap",
+        "lsd_content",
         "lsd_ssr_eval",
-        "lsd_high",
         "realism_ratio",
         "steepest",
         "odg",

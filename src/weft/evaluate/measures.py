@@ -102,11 +102,11 @@ GAP_MEASURES: tuple[Measure, ...] = (
 _EXTRA = {
     "odg": Measure(
         name="odg",
-        title="ODG of 2 s (PEAQ basic)",
+        title="ODG (PEAQ basic)",
         better="higher",
         digits=2,
-        note="PEAQ basic at 48 kHz of 2 s around the edit (long edits: and 0.5 s on both sides), "
-        "mean of the channels that differ; -3.98 to 0.22, equal signals have 0.17",
+        note="PEAQ basic at 48 kHz of 2 s around the edit (long edits: and 0.5 s on both sides; "
+        "where all is edited, of the clip), mean of the channels that differ; -3.98 to 0.22, equal signals have 0.17",
     ),
     "visqol": Measure(
         name="visqol",

@@ -355,9 +355,7 @@ def _against(reference: _Reference, ours: Clips, seed: int) -> dict[str, Value |
         def value(chosen: Int[np.ndarray, " v"], statistic: _Statistic = statistic) -> float:
             return statistic(reference, chosen, ours)
 
-        found[name] = _attempt(
-            lambda: _with_interval(value, ours.clusters, seed)
-        )
+        found[name] = _attempt(lambda: _with_interval(value, ours.clusters, seed))
     frechet = found["frechet"]
     if frechet is not None:
         found["frechet"] = {
