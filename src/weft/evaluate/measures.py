@@ -106,7 +106,8 @@ _EXTRA = {
         better="higher",
         digits=2,
         note="PEAQ basic at 48 kHz of 2 s around the edit (long edits: and 0.5 s on both sides; "
-        "where all is edited, of the clip), mean of the channels that differ; -3.98 to 0.22, equal signals have 0.17",
+        "where all is edited, of the clip), mean of the channels that differ; -3.98 to 0.22, equal "
+        "signals have 0.17",
     ),
     "visqol": Measure(
         name="visqol",
