@@ -178,6 +178,7 @@ def _headline_measures(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         "realism_ratio",
         "steepest",
         "odg",
+        "visqol",
         "kid",
         "kid_train",
         "kl_paired",
