@@ -5,9 +5,11 @@ from weft.errors import ConfigError, ShapeError
 from weft.metrics import sets
 from weft.metrics.kernel import (
     KAD_SCALE,
+    ClusteredKernel,
     kernel_audio_distance,
     kernel_inception_distance,
     kid_subsets,
+    mean_kernel_within,
     median_distance,
 )
 from weft.rng import Rng
@@ -209,3 +211,37 @@ def test_fills_near_their_own_originals_do_not_count_as_nearer_than_the_set_itse
     large = draw((4000, 8)), np.sqrt(1.25) * draw((4000, 8)) + 0.3
     expected = kernel_inception_distance(*large)
     assert abs(np.mean(kids) - expected) < 3 * np.std(kids) / np.sqrt(30)
+
+
+@pytest.mark.parametrize("are_paired", [False, True])
+def test_leaving_recordings_out_of_the_sums_is_leaving_out_their_vectors(are_paired):
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 30, 5))
+    names = [f"{i % 7}" for i in range(30)]
+    others = [names[i] for i in rng.permutation(30)]
+    options = {"reference_clusters": others, "estimate_clusters": names, "are_paired": are_paired}
+    kernel = ClusteredKernel(first, second, **options)
+    assert kernel.distance() == pytest.approx(kernel_inception_distance(first, second, **options))
+    for left in ({"3"}, {"0", "5", "6"}):
+        ours = [i for i, name in enumerate(names) if name not in left]
+        theirs = [i for i, name in enumerate(others) if name not in left or not are_paired]
+        direct = kernel_inception_distance(
+            first[theirs],
+            second[ours],
+            reference_clusters=[others[i] for i in theirs],
+            estimate_clusters=[names[i] for i in ours],
+            are_paired=are_paired,
+        )
+        assert kernel.distance(set(names) - left) == pytest.approx(direct)
+    with pytest.raises(ShapeError, match="2 clusters"):
+        kernel.distance({"1"})
+
+
+def test_what_is_known_of_the_reference_is_not_computed_again():
+    first, second = np.random.default_rng(0).standard_normal((2, 20, 3))
+    known = mean_kernel_within(first, None)
+    options = {"reference_clusters": None, "estimate_clusters": None}
+    one = ClusteredKernel(first, second, **options).distance()
+    assert ClusteredKernel(first, second, **options, reference_within=known).distance() == one
+    with pytest.raises(ShapeError, match="same clusters"):
+        ClusteredKernel(first, second[:5], **options, are_paired=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from weft.data.cache import FeatureCache, FileDigests, settings_digest
 from weft.data.corpora import open_entry
@@ -16,6 +17,9 @@ from weft.evaluate.protocol import Protocol
 from weft.evaluate.records import rounded
 from weft.evaluate.runner import Finders
 from weft.metrics.embedders.base import Embedder, Embedding
+from weft.metrics.frechet import Gaussian
+from weft.metrics.kernel import mean_kernel_within
+from weft.metrics.manifold import Manifold
 
 
 @final
@@ -35,6 +39,44 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @cached_property
+    def vectors(self) -> Float[np.ndarray, "w d"]:
+        """Vectors of all clips."""
+        return np.concatenate([e.vectors for e in self.embeddings])
+
+    @cached_property
+    def vector_clusters(self) -> tuple[str, ...]:
+        """Recording of each vector."""
+        return tuple(
+            name for name, e in zip(self.clusters, self.embeddings, strict=True) for _ in e.vectors
+        )
+
+    @cached_property
+    def means(self) -> Float[np.ndarray, "m d"]:
+        """One vector a clip."""
+        return np.stack([e.clip for e in self.embeddings])
+
+    @cached_property
+    def logits(self) -> Float[np.ndarray, "m k"] | None:
+        """Logits of all clips; None where the embedder has no classes."""
+        found = [e.logits for e in self.embeddings if e.logits is not None]
+        return np.stack(found) if found and len(found) == len(self) else None
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Gaussian of the vectors."""
+        return Gaussian.from_vectors(self.vectors)
+
+    @cached_property
+    def kernel_within(self) -> float:
+        """Mean kernel over pairs of different recordings."""
+        return mean_kernel_within(self.vectors, self.vector_clusters)
+
+    @cached_property
+    def manifold(self) -> Manifold:
+        """Manifold of the clips."""
+        return Manifold.of(self.means)
 
     def take(self, chosen: Int[np.ndarray, " v"]) -> "Clips":
         """Return those with these positions."""

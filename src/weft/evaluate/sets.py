@@ -3,12 +3,13 @@
 Numbers of different embedders never share a column: every name ends with the embedder's.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, final
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from weft.errors import ConfigError, WeftError
 from weft.evaluate.protocol import Measure
@@ -16,9 +17,9 @@ from weft.evaluate.records import Record
 from weft.evaluate.references import Clips
 from weft.evaluate.statistics import clustered_set_interval
 from weft.metrics.divergence import kl_paired_panns, kl_set
-from weft.metrics.frechet import Gaussian, frechet_distance, frechet_infinity_both
+from weft.metrics.frechet import frechet_distance, frechet_infinity_both
 from weft.metrics.inception import inception_score
-from weft.metrics.kernel import kernel_inception_distance
+from weft.metrics.kernel import ClusteredKernel
 from weft.metrics.manifold import Manifold, precision_recall, realism, realism_ratio
 from weft.rng import Rng
 
@@ -31,30 +32,6 @@ Value = Mapping[str, Any]
 """``mean``, ``low`` and ``high``, and what else is known of a figure."""
 MIN_MANIFOLD_CLIPS = 20
 """Clips of the train split that a manifold needs."""
-
-
-@final
-@dataclass(frozen=True)
-class _Set:
-    """Vectors and logits of a set of clips."""
-
-    vectors: Float[np.ndarray, "w d"]
-    clusters: tuple[Hashable, ...]
-    clips: Float[np.ndarray, "m d"]
-    logits: Float[np.ndarray, "m k"] | None
-
-    @classmethod
-    def of(cls, clips: Clips) -> "_Set":
-        embeddings = clips.embeddings
-        logits = [e.logits for e in embeddings if e.logits is not None]
-        return cls(
-            np.concatenate([e.vectors for e in embeddings]),
-            tuple(
-                name for name, e in zip(clips.clusters, embeddings, strict=True) for _ in e.vectors
-            ),
-            np.stack([e.clip for e in embeddings]),
-            np.stack(logits) if len(logits) == len(embeddings) else None,
-        )
 
 
 @final
@@ -232,10 +209,9 @@ def set_values(
     for reference in _references(records, embedder, originals, train):
         for name, value in _against(reference, ours, seed).items():
             found[f"{name}{reference.suffix}:{embedder}"] = value
-    whole = _Set.of(ours)
-    if whole.logits is not None:
+    if ours.logits is not None:
         splits = max(1, min(10, len(ours) // NUM_SPLIT_CLIPS))
-        score = inception_score(whole.logits, num_splits=splits)
+        score = inception_score(ours.logits, num_splits=splits)
         found[f"inception:{embedder}"] = _plain(score.mean, n=len(ours))
     return found
 
@@ -267,18 +243,9 @@ def set_differences(
     ours, theirs = (clips_of(side, embedder) for side in zip(*pairs, strict=True))
     found: dict[str, Value | None] = {}
     for reference in _references(own, embedder, originals, train):
-        for name, statistic in _STATISTICS.items():
-
-            def difference(
-                chosen: Int[np.ndarray, " v"],
-                statistic: _Statistic = statistic,
-                reference: _Reference = reference,
-            ) -> float:
-                first = statistic(reference, chosen, ours)
-                return first - statistic(reference, chosen, theirs)
-
+        for name, make in _STATISTICS.items():
             found[f"{name}{reference.suffix}:{embedder}"] = _attempt(
-                lambda: _with_interval(difference, ours.clusters, seed)
+                partial(_difference, make, reference, ours, theirs, seed)
             )
     return found
 
@@ -293,10 +260,6 @@ class _Reference:
     is_paired: bool
     """Whether the clips are the originals of the row's items, in the same order: then what is left
     out of the row is left out of them."""
-
-    def of(self, chosen: Int[np.ndarray, " v"]) -> _Set:
-        """Return what the chosen items of a row are compared with."""
-        return _Set.of(self.clips.take(chosen) if self.is_paired else self.clips)
 
 
 def _references(
@@ -314,70 +277,104 @@ def _references(
     return found
 
 
-_Statistic = Callable[[_Reference, Int[np.ndarray, " v"], Clips], float]
+_Statistic = Callable[[Int[np.ndarray, " v"]], float]
+"""A figure of some of a row's clips."""
 
 
-def _frechet(reference: _Reference, chosen: Int[np.ndarray, " v"], ours: Clips) -> float:
-    return frechet_distance(
-        Gaussian.from_vectors(reference.of(chosen).vectors),
-        Gaussian.from_vectors(_Set.of(ours.take(chosen)).vectors),
-    )
+def _frechet(reference: _Reference, ours: Clips) -> _Statistic:
+    def distance(chosen: Int[np.ndarray, " v"]) -> float:
+        clips = reference.clips.take(chosen) if reference.is_paired else reference.clips
+        return frechet_distance(clips.gaussian, ours.take(chosen).gaussian)
+
+    return distance
 
 
-def _kid(reference: _Reference, chosen: Int[np.ndarray, " v"], ours: Clips) -> float:
-    theirs, own = reference.of(chosen), _Set.of(ours.take(chosen))
-    return KID_SCALE * kernel_inception_distance(
+def _kid(reference: _Reference, ours: Clips) -> _Statistic:
+    theirs = reference.clips
+    kernel = ClusteredKernel(
         theirs.vectors,
-        own.vectors,
-        reference_clusters=theirs.clusters,
-        estimate_clusters=own.clusters,
+        ours.vectors,
+        reference_clusters=theirs.vector_clusters,
+        estimate_clusters=ours.vector_clusters,
         are_paired=reference.is_paired,
+        reference_within=None if reference.is_paired else theirs.kernel_within,
     )
 
+    def distance(chosen: Int[np.ndarray, " v"]) -> float:
+        return KID_SCALE * kernel.distance({ours.clusters[i] for i in chosen})
 
-def _kl(reference: _Reference, chosen: Int[np.ndarray, " v"], ours: Clips) -> float:
-    theirs, own = reference.of(chosen).logits, _Set.of(ours.take(chosen)).logits
-    if theirs is None or own is None:
-        raise ConfigError("this embedder has no classes")
-    return kl_set(theirs, own)
+    return distance
 
 
-_STATISTICS: dict[str, _Statistic] = {"frechet": _frechet, "kid": _kid, "kl_set": _kl}
+def _kl(reference: _Reference, ours: Clips) -> _Statistic:
+    def divergence(chosen: Int[np.ndarray, " v"]) -> float:
+        clips = reference.clips.take(chosen) if reference.is_paired else reference.clips
+        own = ours.take(chosen).logits
+        if clips.logits is None or own is None:
+            raise ConfigError("this embedder has no classes")
+        return kl_set(clips.logits, own)
+
+    return divergence
+
+
+_STATISTICS: dict[str, Callable[[_Reference, Clips], _Statistic]] = {
+    "frechet": _frechet,
+    "kid": _kid,
+    "kl_set": _kl,
+}
+
+
+def _difference(
+    make: Callable[[_Reference, Clips], _Statistic],
+    reference: _Reference,
+    ours: Clips,
+    theirs: Clips,
+    seed: int,
+) -> Value:
+    """Return a figure of one row less that of another, with its interval."""
+    first, second = make(reference, ours), make(reference, theirs)
+    return _with_interval(lambda chosen: first(chosen) - second(chosen), ours.clusters, seed)
 
 
 def _against(reference: _Reference, ours: Clips, seed: int) -> dict[str, Value | None]:
     """Compare two sets."""
-    every = np.arange(len(ours))
-    theirs, whole = reference.of(every), _Set.of(ours)
-    found: dict[str, Value | None] = {}
-    for name, statistic in _STATISTICS.items():
-
-        def value(chosen: Int[np.ndarray, " v"], statistic: _Statistic = statistic) -> float:
-            return statistic(reference, chosen, ours)
-
-        found[name] = _attempt(lambda: _with_interval(value, ours.clusters, seed))
+    theirs = reference.clips
+    found: dict[str, Value | None] = {
+        name: _attempt(partial(_figure, make, reference, ours, seed))
+        for name, make in _STATISTICS.items()
+    }
     frechet = found["frechet"]
     if frechet is not None:
+        num_dims = ours.vectors.shape[1]
         found["frechet"] = {
             **frechet,
-            "n": len(whole.vectors),
-            "is_singular": min(len(whole.vectors), len(theirs.vectors)) <= whole.vectors.shape[1],
+            "n": len(ours.vectors),
+            "is_singular": min(len(ours.vectors), len(theirs.vectors)) <= num_dims,
         }
-    found["frechet_inf"] = _attempt(lambda: _extrapolated(theirs, whole, seed))
-    spread = _attempt(lambda: precision_recall(theirs.clips, whole.clips))
+    found["frechet_inf"] = _attempt(lambda: _extrapolated(theirs, ours, seed))
+    spread = _attempt(lambda: precision_recall(theirs.means, ours.means))
     if spread is not None:
-        found["precision"] = _plain(spread.precision, n=len(whole.clips))
-        found["recall"] = _plain(spread.recall, n=len(theirs.clips))
+        found["precision"] = _plain(spread.precision, n=len(ours))
+        found["recall"] = _plain(spread.recall, n=len(theirs))
     return found
 
 
-def _extrapolated(reference: _Set, ours: _Set, seed: int) -> Value | None:
+def _figure(
+    make: Callable[[_Reference, Clips], _Statistic], reference: _Reference, ours: Clips, seed: int
+) -> Value:
+    """Return a figure of a row with its interval."""
+    return _with_interval(make(reference, ours), ours.clusters, seed)
+
+
+def _extrapolated(reference: Clips, ours: Clips, seed: int) -> Value | None:
+    if min(len(reference.vectors), len(ours.vectors)) < 4 * ours.vectors.shape[1]:
+        return None  # half of them, the smallest draw, would be too few to tell
     found = frechet_infinity_both(
         reference.vectors,
         ours.vectors,
         rng=Rng(seed),
-        reference_clusters=reference.clusters,
-        estimate_clusters=ours.clusters,
+        reference_clusters=reference.vector_clusters,
+        estimate_clusters=ours.vector_clusters,
     )
     return _plain(found.value, n=len(ours.vectors)) if found.is_reliable else None
 
@@ -396,9 +393,7 @@ def _with_interval(
 
 
 def _manifold(train: Clips) -> Manifold | None:
-    if len(train) < MIN_MANIFOLD_CLIPS:
-        return None
-    return Manifold.of(np.stack([e.clip for e in train.embeddings]))
+    return train.manifold if len(train) >= MIN_MANIFOLD_CLIPS else None
 
 
 def _plain(value: float, **facts: Any) -> Value:
