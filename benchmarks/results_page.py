@@ -33,8 +33,17 @@ comparable with a paper's.
 
 The distance forgives a mean spectrum: `noise` scores well on speech, and does not sound like
 speech. `auto` is kept from taking that bait (see [models](models.md)), at the cost of a larger
-distance there. KID, by the vectors of [corpus-ssl](embedders.md), and the ODG of
-[PEAQ](peaq.md) say more of it.
+distance there. No single measure is to be trusted:
+
+* KID, by the vectors of [corpus-ssl](embedders.md), compares what is heard around the gaps with
+  the originals as sets; the originals themselves are at 0, and a value below 0 is chance. It
+  hears nothing above 8 kHz.
+* The ODG of [PEAQ](peaq.md) was made for codecs. It orders fills of short gaps; from about 300 ms on
+  it grades silence above plausible sound that is not the original's, and is shown for comparison
+  with publications that use it.
+* In `upsample`, "LSD-HF, content" reads the band from the cut-off to where the recording's own
+  content ends. Above that (lossy sources end at 16 to 19 kHz) floors decide, as in the published
+  settings.
 """
 
 
@@ -49,8 +58,10 @@ def page(results: Mapping[str, Any], name: str) -> list[str]:
         if row["row"] == results["rows"][0]["row"]
     }
     items = ", ".join(f"{m} {n} in {files} recordings" for m, (n, files) in counts.items())
+    takes = results["settings"]["takes"]
+    title = results["title"] + (f", best of {takes} knowing the truth" if takes > 1 else "")
     return [
-        f"## {results['title']}",
+        f"## {title}",
         "",
         "<!-- not run -->",
         "```sh",
