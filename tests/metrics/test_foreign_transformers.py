@@ -22,7 +22,8 @@ from metrics.foreign_models import (
 from parity.embedders.material import sound, weights
 from weft import foreign
 from weft.errors import CheckpointError, ConfigError, MissingDependencyError
-from weft.foreign import CACHE_VARIABLE, fit
+from weft.folders import CACHE_VARIABLE
+from weft.foreign import fit
 from weft.metrics.embedders import clap, encodec, laion
 from weft.metrics.embedders.base import Embedder
 from weft.metrics.embedders.clap import ClapEmbedder
