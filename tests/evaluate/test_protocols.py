@@ -176,6 +176,9 @@ def test_the_originals_are_ideal_and_at_no_distance_from_themselves(corpus):
     assert rows["plain"]["kl_paired:levels"]["mean"] > 0
     json.dumps(summary, allow_nan=False)
     assert "Frechet (levels)" in to_markdown(summary)
+    assert "torch" in summary["versions"]
+    plain = summarise(protocol, journal, materials=[corpus.name])
+    assert "torch" not in plain["versions"]
 
 
 def test_sets_are_compared_item_by_item_with_another_row(corpus):

@@ -5,6 +5,7 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any, final
 
 import numpy as np
@@ -124,7 +125,7 @@ class _Summary:
                 "test": "sign flips of whole recordings; of sets, jackknife t; Holm over all "
                 "comparisons of a measure",
             },
-            "versions": _versions(),
+            "versions": _versions(has_networks=bool(self.embedders)),
             "measures": [asdict(measure) for measure in self.measures],
             "embedders": [
                 {
@@ -320,13 +321,16 @@ def _mean(values: Iterable[float]) -> float:
     return math.fsum(listed) / len(listed) if listed else 0.0
 
 
-def _versions() -> dict[str, str]:
+def _versions(*, has_networks: bool) -> dict[str, str]:
+    """Return versions of what made the numbers; of torch where networks did."""
     import scipy
     import soundfile
     import soxr
 
+    networks = {"torch": version("torch")} if has_networks else {}
     return {
         "weft": __version__,
+        **networks,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
