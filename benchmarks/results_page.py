@@ -38,9 +38,9 @@ distance there. No single measure is to be trusted:
 * KID, by the vectors of [corpus-ssl](embedders.md), compares what is heard around the gaps with
   the originals as sets; the originals themselves are at 0, and a value below 0 is chance. It
   hears nothing above 8 kHz.
-* The ODG of [PEAQ](peaq.md) was made for codecs. It orders fills of short gaps; from about 300 ms
-  on it grades silence above plausible sound that is not the original's, and is shown for
-  comparison with publications that use it.
+* The ODG of [PEAQ](peaq.md) was made for codecs. Up to 150 ms it grades every fill above silence;
+  at 300 ms it grades silence above some, from 375 ms on above nearly all, plausible ones too. It
+  is shown for comparison with publications that use it.
 * In `upsample`, "LSD-HF, content" reads the band from the cut-off to where the recording's own
   content ends. Above that (lossy sources end at 16 to 19 kHz) floors decide, as in the published
   settings.
