@@ -1,0 +1,1 @@
+"""Codecs: samples to a sequence and back."""

@@ -1,0 +1,1 @@
+"""Heads: from what a network puts out to a distribution over symbols."""

@@ -1,0 +1,1 @@
+"""Processes: how a sequence is corrupted in training and filled in sampling."""
