@@ -8,10 +8,11 @@ from typing import Any
 from weft.data.classes import count_classes
 from weft.data.manifest import Manifest
 from weft.metrics.embedders.corpus_ssl import CorpusSsl, save_folder
+from weft.train.recipes.card import attribution_lines, curve_rows, data_rows
 from weft.train.recipes.ssl_probe import ProbeResult
 from weft.version import __version__
 
-_NUM_CURVE_ROWS = 12
+_CURVES = ("loss", "frames", "mel", "feature_std", "effective_rank")
 
 _CARD = """# {name}
 
@@ -152,7 +153,7 @@ def _card(
         steps=lines[-1]["step"] if lines else 0,
         crop_s=settings["crop_s"],
         hours=f", {seconds / 60:.0f} minutes" if seconds else "",
-        curve="\n".join(_curve(lines)),
+        curve="\n".join(curve_rows(lines, _CURVES)),
         feature_std=figures["feature_std"],
         effective_rank=figures["effective_rank"],
         accuracy=probe.accuracy,
@@ -163,20 +164,9 @@ def _card(
         classes="\n".join(
             f"| {name} | {counts[0][name]} | {counts[1][name]} |" for name in counts[0]
         ),
-        data="\n".join(_data(manifests)),
-        attribution="\n".join(_attribution(manifests)),
+        data="\n".join(data_rows(manifests)),
+        attribution="\n".join(attribution_lines(manifests)),
     )
-
-
-def _curve(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return rows of a table: evenly spaced lines of the log, the last one included."""
-    count = min(_NUM_CURVE_ROWS, len(lines))
-    rows = []
-    for i in range(count):
-        line = lines[(len(lines) - 1) * (i + 1) // count]
-        shown = [line[name] for name in ("loss", "frames", "mel", "feature_std", "effective_rank")]
-        rows.append(f"| {line['step']} | " + " | ".join(f"{value:.3g}" for value in shown) + " |")
-    return rows
 
 
 def _class_counts(manifests: Sequence[Manifest], split: str) -> dict[str, int]:
@@ -184,29 +174,3 @@ def _class_counts(manifests: Sequence[Manifest], split: str) -> dict[str, int]:
     return count_classes(
         (manifest.name, entry.label) for manifest in manifests for entry in manifest.select(split)
     )
-
-
-def _attribution(manifests: Sequence[Manifest]) -> list[str]:
-    """Return a line for each author: licence, source and titles of what was trained on."""
-    titles: dict[tuple[str, str, str], list[str]] = {}
-    for manifest in manifests:
-        for entry in manifest.select("train"):
-            source = "/".join(entry.source.split("/")[:2])
-            key = (entry.author or "unknown author", entry.licence or "not stated", source)
-            titles.setdefault(key, []).append(entry.title or entry.file)
-    return [
-        f"- {author}, {licence}, from {source or 'an unnamed source'} "
-        f"({'; '.join(sorted(set(found)))})"
-        for (author, licence, source), found in sorted(titles.items())
-    ]
-
-
-def _data(manifests: Sequence[Manifest]) -> list[str]:
-    """Return rows of a table: what of each corpus was trained on."""
-    rows = []
-    for manifest in manifests:
-        entries = manifest.select("train")
-        hours = sum(entry.duration_s or 0 for entry in entries) / 3600
-        licences = sorted({entry.licence or "not stated" for entry in entries})
-        rows.append(f"| {manifest.name} | {len(entries)} | {hours:.2f} | {', '.join(licences)} |")
-    return rows
