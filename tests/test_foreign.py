@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the reader in this process: what it accepts does not depend on where it runs."""
 
-    def unpickle(path: Path, out: Path, select: list[str], timeout_s: float) -> None:
+    def unpickle(path: Path, out: Path, request: list[str], timeout_s: float) -> None:
         try:
-            foreign._unpickle(path, out, select)
+            foreign._unpickle(path, out, request)
         except Exception as error:
             raise CheckpointError(f"{path} cannot be read as weights: {error}") from error
 
@@ -192,6 +193,69 @@ def test_select_says_which_dictionary_is_read(tmp_path: Path) -> None:
     assert equal(read_state_dict(path, select=[""]), {"step": torch.tensor(3)})
     with pytest.raises(CheckpointError, match="no tensors under .*'ema', 'model', 'step'"):
         read_state_dict(path, select=["generator"])
+
+
+@pytest.mark.usefixtures("here")
+def test_tensors_of_a_list_are_named_by_their_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    shadow = [torch.full((2,), float(i)) for i in range(12)]
+    torch.save({"ema": {"decay": 0.9, "shadow_params": shadow}}, path)
+    found = read_state_dict(path, select=["ema/shadow_params"])
+    assert equal(found, {str(i): value for i, value in enumerate(shadow)})
+
+
+@pytest.mark.usefixtures("here")
+def test_places_joined_by_plus_are_taken_together_except_those_that_are_missing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.pth"
+    one, two = torch.ones(2), torch.zeros(3)
+    torch.save({"model": {"w": one}, "ema": {"shadow_params": [two]}}, path)
+    both = read_state_dict(path, select=["model+ema/shadow_params+other"])
+    assert equal(both, {"model:w": one, "ema/shadow_params:0": two})
+    assert equal(read_state_dict(path, select=["other+neither", "model"]), {"w": one})
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_not_wanted_is_neither_read_nor_checked(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    state = {"head.w": torch.ones(2), "critic.w": torch.tensor([float("nan")])}
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    assert equal(read_state_dict(path, keep=["head.", "tail."]), {"head.w": torch.ones(2)})
+    with pytest.raises(CheckpointError, match=r"'critic.w' holds NaN"):
+        read_state_dict(path)
+    with pytest.raises(CheckpointError, match=r"no tensors? whose name.* tail\."):
+        read_state_dict(path, keep=["tail."])
+
+
+@pytest.mark.parametrize("kind", ["function", "dictionary"])
+def test_the_error_says_what_the_reader_did_not_allow(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"x": Runs(os.getcwd) if kind == "function" else Runs(Counter, [[1]])}, path)
+    with pytest.raises(CheckpointError) as caught:
+        read_state_dict(path)
+    assert "Weights only load failed" not in str(caught.value)
+    assert ("getcwd" if kind == "function" else "unhashable") in str(caught.value)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_tensor_without_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"empty": torch.empty(3, device="meta")}, path)
+    with pytest.raises(CheckpointError, match="'empty' is no plain tensor"):
+        read_state_dict(path)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_pickle_that_unpacks_to_far_more_than_the_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + b"N0" * 2**20 + b".")
+    monkeypatch.setattr(foreign, "_MAX_PICKLE_BYTES", 2**20)
+    with pytest.raises(CheckpointError, match="its pickle unpacks to 2 MiB"):
+        read_state_dict(path)
 
 
 @pytest.mark.usefixtures("here")

@@ -6,6 +6,11 @@ memory, time and file size; what comes back is a safetensors file, which holds n
 else. Objects that training code leaves in its checkpoints (settings, NumPy arrays of a sampler's
 state) are replaced by empty stand-ins, and their code is neither imported nor run. Tensors are then
 checked: names, shapes and finite values.
+
+Where the tensors lie in a checkpoint is said by ``select``, places that are tried in order: ``a/b``
+is the dictionary, or list, under the key ``b`` of that under ``a``, and ``""`` is the outermost
+dictionary. The tensors of a list are named by their index. Places joined by ``+`` are all taken,
+except those that are not there, and each of their tensors is named ``place:name``.
 """
 
 import contextlib
@@ -32,10 +37,13 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".th")
 MAX_BYTES = 16 * 2**30
 """Largest file that is read."""
 _MAX_TENSORS = 100_000
+_MAX_PICKLE_BYTES = 2**28  # names and shapes alone: the numbers lie beside it
 _INERT_PACKAGES = {
-    "argparse", "lightning", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "typing",
+    "argparse", "jsonargparse", "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib",
+    "pytorch_lightning", "typing",
 }  # fmt: skip
 _INERT_NAMES = {"copy_reg._reconstructor", "copyreg._reconstructor", "__builtin__.object"}
+_KEEP = "keep="
 _METADATA = {"format": "pt"}  # transformers wants to be told
 _HINT = "get the file again from where its authors publish it"
 
@@ -54,14 +62,19 @@ def digest_of(path: Path) -> str:
 
 
 def read_state_dict(
-    path: Path, *, select: Sequence[str] = SELECT, timeout_s: float = 300.0
+    path: Path,
+    *,
+    select: Sequence[str] = SELECT,
+    keep: Sequence[str] = (),
+    timeout_s: float = 300.0,
 ) -> dict[str, "torch.Tensor"]:
     """Read the tensors of a file of weights; a pickle is converted once and kept in the cache.
 
     Args:
         path: a file that ends as `SUFFIXES` say.
-        select: keys under which a pickle's tensors lie, tried in order; ``a/b`` goes down twice and
-            ``""`` is the outermost dictionary. A safetensors file has no such levels.
+        select: where a pickle's tensors lie, see the module. A safetensors file has no such levels.
+        keep: how the names of tensors begin that are wanted; all of them unless given. What is not
+            wanted is not checked either.
         timeout_s: longest time for the conversion of a pickle, in seconds.
 
     Returns:
@@ -72,8 +85,9 @@ def read_state_dict(
             value is NaN or infinite.
     """
     if _suffix(path) == ".safetensors":
-        return _read_safetensors(path, told=path)
-    key = hashlib.sha256(f"{digest_of(path)} 1 {' '.join(select)}".encode()).hexdigest()
+        return _read_safetensors(path, told=path, keep=keep)
+    request = _request(select, keep)
+    key = hashlib.sha256(f"{digest_of(path)} 1 {' '.join(request)}".encode()).hexdigest()
     folder = _cache_folder()
     if folder is not None:
         kept = folder / f"{key}.safetensors"
@@ -81,14 +95,19 @@ def read_state_dict(
         with contextlib.suppress(CheckpointError):
             if kept.is_file():
                 return _read_safetensors(kept, told=path)
-        return convert(path, kept, select=select, timeout_s=timeout_s)
+        return convert(path, kept, select=select, keep=keep, timeout_s=timeout_s)
     with tempfile.TemporaryDirectory(prefix="weft-") as scratch:
         passing = Path(scratch) / "weights.safetensors"
-        return convert(path, passing, select=select, timeout_s=timeout_s)
+        return convert(path, passing, select=select, keep=keep, timeout_s=timeout_s)
 
 
 def convert(
-    path: Path, out: Path, *, select: Sequence[str] = SELECT, timeout_s: float = 300.0
+    path: Path,
+    out: Path,
+    *,
+    select: Sequence[str] = SELECT,
+    keep: Sequence[str] = (),
+    timeout_s: float = 300.0,
 ) -> dict[str, "torch.Tensor"]:
     """Write the tensors of a pickle, or of a safetensors file, as a new safetensors file.
 
@@ -99,6 +118,7 @@ def convert(
         path: weights to read, see `read_state_dict`.
         out: the file to write.
         select: see `read_state_dict`.
+        keep: see `read_state_dict`.
         timeout_s: see `read_state_dict`.
 
     Returns:
@@ -115,9 +135,10 @@ def convert(
             if _suffix(path) == ".safetensors":
                 from safetensors.torch import save_file
 
-                save_file(_read_safetensors(path, told=path), passing, metadata=_METADATA)
+                found = _read_safetensors(path, told=path, keep=keep)
+                save_file(found, passing, metadata=_METADATA)
             else:
-                _unpickle_apart(path, passing, select, timeout_s)
+                _unpickle_apart(path, passing, _request(select, keep), timeout_s)
             state = _read_safetensors(passing, told=path)
             os.replace(passing, out)
     except OSError as error:
@@ -196,24 +217,33 @@ def _cache_folder() -> Path | None:
     return None
 
 
-def _read_safetensors(path: Path, *, told: Path) -> dict[str, "torch.Tensor"]:
+def _request(select: Sequence[str], keep: Sequence[str]) -> list[str]:
+    """What is asked of the process apart: places, then what names begin with."""
+    return [*select, *(_KEEP + start for start in keep)]
+
+
+def _read_safetensors(
+    path: Path, *, told: Path, keep: Sequence[str] = ()
+) -> dict[str, "torch.Tensor"]:
     """Read safetensors, with every value checked; the format's reader checks the layout."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        state = load_file(path)
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if _is_kept(name, keep)]  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{told} is damaged ({error}); {_HINT}") from error
     if not state:
-        raise CheckpointError(f"{told} holds no tensors")
+        what = f"no tensor whose name begins with {' or '.join(keep)}" if keep else "no tensors"
+        raise CheckpointError(f"{told} holds {what}")
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{told}: {name[:200]!r} holds NaN or infinite values; {_HINT}")
     return state
 
 
-def _unpickle_apart(path: Path, out: Path, select: Sequence[str], timeout_s: float) -> None:
+def _unpickle_apart(path: Path, out: Path, request: Sequence[str], timeout_s: float) -> None:
     """Convert a pickle in a process of its own."""
     roots = [str(Path(__file__).parents[1]), *(p for p in sys.path if p)]
     surroundings = {k: v for k, v in os.environ.items() if k in ("PATH", "SYSTEMROOT", "TMPDIR")}
@@ -223,7 +253,7 @@ def _unpickle_apart(path: Path, out: Path, select: Sequence[str], timeout_s: flo
     command = [sys.executable, "-P", "-W", "ignore", "-m", "weft.foreign"]
     try:
         done = subprocess.run(
-            [*command, str(path.resolve()), str(out.resolve()), str(int(timeout_s) + 1), *select],
+            [*command, str(path.resolve()), str(out.resolve()), str(int(timeout_s) + 1), *request],
             capture_output=True,
             timeout=timeout_s,
             env=surroundings,
@@ -263,8 +293,11 @@ def _names_in(path: Path) -> set[str]:
 
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            inner = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            streams = [archive.read(name) for name in inner]
+            inner = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
+            for entry in inner:
+                if entry.file_size > _MAX_PICKLE_BYTES:
+                    raise ValueError(f"its pickle unpacks to {entry.file_size / 2**20:,.0f} MiB")
+            streams = [archive.read(entry) for entry in inner]
         return {str(a).replace(" ", ".") for s in streams for a in _global_arguments(s)}
     names: set[str] = set()
     with path.open("rb") as stream:
@@ -302,21 +335,42 @@ def _limit(size: int, timeout_s: int) -> None:
                 resource.setrlimit(which, (most, most))
 
 
-def _pick(tree: object, select: Sequence[str]) -> dict[str, "torch.Tensor"]:
-    """Tensors under the first of the keys that has some."""
+def _is_kept(name: str, keep: Sequence[str]) -> bool:
+    return not keep or name.startswith(tuple(keep))
+
+
+def _tensors_at(tree: object, place: str) -> dict[str, "torch.Tensor"]:
+    """Tensors in the dictionary or list at a place, none where there is no such place."""
     import torch
 
-    for place in select:
-        node = tree
-        for key in filter(None, place.split("/")):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        if isinstance(node, Mapping):
-            found = {str(k): v for k, v in node.items() if isinstance(v, torch.Tensor)}
-            if found:
-                return found
+    node = tree
+    for key in filter(None, place.split("/")):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    if isinstance(node, list | tuple):
+        node = dict(enumerate(node))
+    if not isinstance(node, Mapping):
+        return {}
+    return {str(k): v for k, v in node.items() if isinstance(v, torch.Tensor)}
+
+
+def _pick(tree: object, request: Sequence[str]) -> dict[str, "torch.Tensor"]:
+    """Tensors under the first of the places that has some."""
+    select = [item for item in request if not item.startswith(_KEEP)]
+    keep = [item.removeprefix(_KEEP) for item in request if item.startswith(_KEEP)]
+    for item in select:
+        places = item.split("+")
+        found = {
+            name if len(places) == 1 else f"{place}:{name}": tensor
+            for place in places
+            for name, tensor in _tensors_at(tree, place).items()
+            if _is_kept(name, keep)
+        }
+        if found:
+            return found
     kind = type(tree).__name__
     keys = sorted(map(str, tree))[:8] if isinstance(tree, Mapping) else []
-    raise ValueError(f"no tensors under {list(select)} of a {kind} with the keys {keys}")
+    wanted = f" whose names begin with {' or '.join(keep)}" if keep else ""
+    raise ValueError(f"no tensors{wanted} under {select} of a {kind} with the keys {keys}")
 
 
 def _plain(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
@@ -325,14 +379,15 @@ def _plain(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
 
     if len(name) > 512 or not name.isprintable():
         raise ValueError(f"a tensor has an impossible name, {name[:64]!r}")
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+    is_stored = tensor.device.type == "cpu" and tensor.layout == torch.strided
+    if not is_stored or tensor.is_quantized or tensor.is_complex():
         raise ValueError(f"{name!r} is no plain tensor of numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError(f"{name!r} claims {tuple(tensor.shape)}, more than is stored for it")
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _unpickle(path: Path, out: Path, select: Sequence[str]) -> None:
+def _unpickle(path: Path, out: Path, request: Sequence[str]) -> None:
     """Read a pickle with torch's restricted reader and write safetensors."""
     import torch
     from safetensors.torch import save_file
@@ -340,7 +395,7 @@ def _unpickle(path: Path, out: Path, select: Sequence[str]) -> None:
     inert: list[Any] = [(_Inert, name) for name in sorted(_names_in(path)) if _is_inert(name)]
     with torch.serialization.safe_globals(inert):
         tree = torch.load(path, map_location="cpu", weights_only=True)
-    found = _pick(tree, select)
+    found = _pick(tree, request)
     if len(found) > _MAX_TENSORS:
         raise ValueError(f"it holds {len(found)} tensors, more than {_MAX_TENSORS}")
     plain = {name: _plain(name, tensor) for name, tensor in found.items()}
@@ -348,16 +403,25 @@ def _unpickle(path: Path, out: Path, select: Sequence[str]) -> None:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    source, out, timeout_s, *select = arguments
+    source, out, timeout_s, *request = arguments
     _limit(Path(source).stat().st_size, int(timeout_s))
     try:
-        _unpickle(Path(source), Path(out), select)
+        _unpickle(Path(source), Path(out), request)
     except Exception as error:  # anything a damaged file makes the reader raise
-        first = str(error).strip().splitlines() or [""]
-        offender = next((line for line in first if "GLOBAL" in line), first[0])
-        print(f"{type(error).__name__}: {offender.split('. ')[0].strip()}", file=sys.stderr)
+        print(f"{type(error).__name__}: {_reason(str(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def _reason(message: str) -> str:
+    """The line of an error that says what is wrong; torch's have advice around it."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
+    for i, line in enumerate(lines):
+        if "GLOBAL" in line:
+            return line.split(". ")[0]
+        if line.endswith("WeightsUnpickler error:") and i + 1 < len(lines):
+            return lines[i + 1].split(". ")[0]
+    return lines[0]
 
 
 if __name__ == "__main__":
