@@ -1,6 +1,7 @@
 """What the training loop asks of everything that can be trained."""
 
 import abc
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from weft.errors import ConfigError
 from weft.rng import Rng
 
 Batch = Mapping[str, Tensor]
@@ -26,6 +28,43 @@ class Objective:
     """Passed to the module's ``forward``; prefix in logs where there are several."""
     parameters: Sequence[nn.Parameter]
     """What its optimiser steps."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One figure of one place in one recording of the valid split.
+
+    Two runs are compared item by item: those of the same ``recording`` and ``position``. What is
+    hard about a place then cancels.
+
+    Example:
+        >>> Item(recording="music/a.wav", position=4800, value=0.25).key
+        ('music/a.wav', 4800)
+    """
+
+    recording: str
+    """What items that are alike share, ``CORPUS/FILE``; not empty."""
+    position: int
+    """Where in the recording, such as the first frame of its gap, >= 0."""
+    value: float
+    """The figure, finite."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not self.recording:
+            raise ConfigError("recording must not be empty: items are grouped by it")
+        if self.position < 0:
+            raise ConfigError(f"position must be >= 0, got {self.position} in {self.recording}")
+        if not math.isfinite(self.value):
+            raise ConfigError(
+                f"value must be finite, got {self.value} at {self.position} in {self.recording}"
+            )
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What an item shares with the same place in other runs."""
+        return self.recording, self.position
 
 
 class Recipe(abc.ABC):
@@ -93,6 +132,25 @@ class Recipe(abc.ABC):
     @abc.abstractmethod
     def validate(self, module: nn.Module) -> dict[str, float]:
         """Return figures of the module on the valid split; it is in eval mode, with EMA weights."""
+
+    def items(self, module: nn.Module) -> Mapping[str, Sequence[Item]]:
+        """Return figures of the module item by item, for experiments that compare runs in pairs.
+
+        The same contract as `validate`: after `open`, with EMA weights, in eval mode, without
+        gradients; called once, after the last step. None unless overridden.
+
+        Args:
+            module: what `build` returned, trained.
+
+        Returns:
+            Items by name of the measure, such as ``nll_200ms``: letters, digits, ``_``, ``-``,
+            ``.`` and ``/``. A key occurs once in a measure. Which items there are, and all that is
+            drawn for one (its gap, its noise), must depend on the valid split and the item's key
+            alone, as in ``Rng(0, (i, position))``; not on the network, the settings of training,
+            the run's seed or the batch. So the items of two runs are pairs, and a difference is
+            that of the networks.
+        """
+        return {}
 
     @abc.abstractmethod
     def export(self, module: nn.Module, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,1 @@
+"""Experiments: arms and seeds that train alike, compared item by item."""
