@@ -195,11 +195,12 @@ def _draw_gaps(
     num_items = len(lengths)
     num_masked = (fraction * lengths + _uniform(generator, num_items)).floor().long()
     num_masked = torch.minimum(num_masked, lengths)
-    least = num_masked / lengths.clamp_min(1)
+    # Of regions with r = n .. l frames, each gets a share of 1 / (r (r + 1)).
+    least = num_masked / (lengths + 1)
     share = least + (1 - least) * (1 - _uniform(generator, num_items))
     share = torch.where(_uniform(generator, num_items) < config.fresh_share, 1.0, share)
-    num_region = (num_masked / share.clamp_min(1 / num_frames)).round().long()
-    num_region = torch.minimum(num_region.clamp_min(1), lengths).maximum(num_masked)
+    num_region = (num_masked / share.clamp_min(1e-9)).floor().long()
+    num_region = torch.minimum(num_region.maximum(num_masked), lengths)
     region = _draw_region(num_region, lengths, num_frames, config, generator)
     order = _uniform(generator, num_items, num_frames).masked_fill(~region, 2.0)
     masked = order.argsort(dim=1).argsort(dim=1) < num_masked[:, None]
