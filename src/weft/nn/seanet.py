@@ -138,8 +138,21 @@ class SeanetEncoder(nn.Module):
             layers.append(ResidualLstm(channels, config.num_lstm_layers))
         layers += [nn.ELU(), PaddedConv(channels, config.width, 7)]
         self.layers = nn.Sequential(*layers)
+        self.apply(_initialise)
 
     def forward(self, samples: Float[Tensor, "b n"]) -> Float[Tensor, "b l d"]:
         """Return ``ceil(n / hop_length)`` frames."""
         frames: Tensor = self.layers(samples[:, None]).transpose(1, 2)  # b l d
         return frames
+
+
+def _initialise(module: nn.Module) -> None:
+    """Start with weights that keep the variance, which weight normalisation does for published ones.
+
+    With torch's own, frames deviate by a thousandth of a sample, and nothing is learned for
+    hundreds of steps.
+    """
+    if isinstance(module, nn.Conv1d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
