@@ -150,7 +150,7 @@ def test_gaps_reach_every_position_equally_often(t: float) -> None:
     wanted = 0.999 * t
     deviation = math.sqrt(wanted * (1 - wanted) / num_items)
     assert float((rate - wanted).abs().max()) < 4.5 * deviation
-    ends = torch.cat([rate[:3], rate[-3:]])  # published spans give 35 % and 70 % at .5 and .95
+    ends = torch.cat([rate[:3], rate[-3:]])  # published spans: 0.41 and 0.78 at t 0.5 and 0.95
     assert float(ends.mean()) == pytest.approx(wanted, abs=3.5 * deviation)
 
 
@@ -165,7 +165,7 @@ def test_fresh_gaps_are_whole_spans() -> None:
     lengths = np.concatenate([circular_runs(row) for row in masked])
     short = sum((circular_runs(row) < 3).sum() for row in masked)
     assert short <= len(masked)  # only the span that was cut
-    assert lengths.mean() > 8  # measured 9.5; published spans have 1.4
+    assert lengths.mean() > 8  # measured 10.8; published spans have 1.4
 
 
 def test_known_stretches_between_gaps_are_of_any_length() -> None:
@@ -193,8 +193,9 @@ def test_gaps_are_the_states_of_a_sampler_that_fills_one_gap() -> None:
         "gaps", t, 60000, num_frames, min_gap=num_frames, max_gap=num_frames, fresh_share=0.0
     )
     found = frequencies(masked[masked.sum(dim=1) == num_masked])
-    # Measured 0.003; sampling alone gives 0.006. All masked at once: 0.45; one by one: 0.35.
-    assert 0.5 * abs(found - exact).sum() < 0.012
+    # Measured 0.003 to 0.0065 (five seeds), which is what sampling gives. Regions that have not
+    # been filled: 0.24; tokens one by one: 0.35.
+    assert 0.5 * abs(found - exact).sum() < 0.011
 
 
 def test_fresh_share_adds_whole_gaps() -> None:
