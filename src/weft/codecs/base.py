@@ -53,4 +53,5 @@ class TokenCodec(nn.Module, abc.ABC):
     @abc.abstractmethod
     def decode(self, features: Float[Tensor, "b l d"]) -> Float[Tensor, "b n"]:
         """Return ``l * hop_length`` samples; features may be embedded tokens, the encoder's own, or
-        a mixture of both."""
+        a mixture of both.
+        """

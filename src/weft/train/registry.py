@@ -33,6 +33,16 @@ RECIPES = (
         summary="Self-supervised encoder of sound: the embedder of set-level metrics.",
         module="weft.train.recipes.ssl",
     ),
+    RecipeEntry(
+        name="codec",
+        summary="Codec of one token a frame (WavTokenizer), which token models work on.",
+        module="weft.train.recipes.codec",
+    ),
+    RecipeEntry(
+        name="tokens",
+        summary="Transformer that fills in the tokens of a trained codec, by discrete diffusion.",
+        module="weft.train.recipes.tokens",
+    ),
 )
 
 
