@@ -165,6 +165,7 @@ class VocosDecoder(nn.Module):
         )
         self.final_layer_norm = nn.LayerNorm(width, eps=_EPS)
         self.out = nn.Linear(width, config.n_fft + 2)
+        self.window: Tensor
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         self.apply(_initialise)
 
