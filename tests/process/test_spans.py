@@ -113,7 +113,7 @@ def test_published_spans_are_those_of_a_chain_over_sets() -> None:
         num_items, num_frames, torch.full((num_items,), t), schedule=SCHEDULE, config=config,
         generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
-    # Measured 0.0028; sampling alone gives 0.004. Without the cap on lengths: 0.05.
+    # Measured 0.003 to 0.0065 (five seeds). Without the cap 0.59, without growth 0.12.
     assert 0.5 * abs(frequencies(masked) - exact).sum() < 0.009
 
 

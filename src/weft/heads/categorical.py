@@ -68,8 +68,8 @@ class CategoricalHead:
         >>> head.log_probs(torch.zeros(1, 1, 3), torch.ones(1)).exp()
         tensor([[[0.5000, 0.5000]]])
 
-    Source: ``logits``: MDLM, section 3.2.3 ("SUBS"), with the absorbing state's column left out.
-    ``log_score``: SEDD, appendix C.2, and the released network of AIDD (seed 000).
+    Source: ``logits``: MDLM, "SUBS" parameterisation, with the absorbing state's column left out.
+    ``log_score``: the released networks of SEDD and of AIDD (seed 000).
     """
 
     codebook_size: int

@@ -21,7 +21,7 @@ def masked_cross_entropy(
         masked: True where a token was replaced.
         t: time of each item, in (0, 1]; an item without masked tokens has the loss 0 at any time.
 
-    Source: MDLM, equation 10, with a log-linear schedule, whose weight
+    Source: MDLM, objective in continuous time, with a log-linear schedule, whose weight
     ``noise_rate / (exp(total_noise) - 1)`` is exactly ``1 / t`` whatever its ``eps``.
     """
     log_probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32))

@@ -31,7 +31,8 @@ def score_entropy(
             the absorbing state, as in the released code, where it counts with a log-score of 0.
         total_noise: cumulative noise of each item, > 0 where anything is masked.
 
-    Source: SEDD, equation 5, for its "absorb" graph; the released code of AIDD (seed 000).
+    Source: SEDD, "score entropy" with its denoising targets, for the "absorb" matrix; the released
+    code of AIDD (seed 000).
     """
     masked = tokens == log_score.shape[-1] - 1
     # Only masked rows are touched: others may hold anything, and their exponentials overflow.
@@ -64,7 +65,7 @@ def dwdse(
         total_noise: see `score_entropy`.
         noise_rate: derivative of the noise by time, > 0.
 
-    Source: SEDD, equation 10 ("DWDSE"); AIDD (seed 000), training loss.
+    Source: SEDD, "diffusion-weighted denoising score entropy"; AIDD (seed 000), training loss.
     """
     entropy = score_entropy(log_score, tokens, clean, total_noise)
     return noise_rate.to(entropy.dtype) * entropy.sum(dim=1)

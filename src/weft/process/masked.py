@@ -47,7 +47,7 @@ class MaskedProcess:
         >>> bool((state.tokens == torch.where(state.masked, 8, clean)).all())
         True
 
-    Source: SEDD, section 3.3 ("absorb"); AIDD (seed 000), "Span-based masking". Differs: the
+    Source: SEDD, the "absorb" matrix; AIDD (seed 000), "Span-based masking". Differs: the
     absorbing state is not one of the codec's symbols.
     """
 

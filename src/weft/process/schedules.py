@@ -41,7 +41,7 @@ class LogLinearNoise:
         >>> noise.time_at(noise.total_noise(torch.tensor([0.25, 1.0])))
         tensor([0.2500, 1.0000])
 
-    Source: SEDD, appendix C.1, and the code of AIDD (seed 000), whose ``eps`` is the default.
+    Source: SEDD, "log-linear" noise, and the code of AIDD (seed 000), whose ``eps`` is the default.
     Differs: the surviving share is summed as ``(1 - t) + eps t``, which keeps its digits near 1.
     """
 
