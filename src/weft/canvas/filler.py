@@ -1,15 +1,19 @@
 """What every model that fills gaps offers to the driver."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
 from jaxtyping import Float
 
 from weft.canvas.canvas import Window
 from weft.rng import Rng
+from weft.shapes import Samples
+
+RoundTripFn: TypeAlias = Callable[[Samples, int], Samples]
+"""``(samples, sample_rate) -> samples`` of the same rate, shape and position."""
 
 
 @final
@@ -27,6 +31,8 @@ class Fill:
     """Whether the fill already continues the samples on both sides; `compose` then adds no fade."""
     details: Mapping[str, float | str] = field(default_factory=dict)
     """Facts worth showing: orders, sources copied from, distances."""
+    max_hz: float | None = None
+    """Above this frequency it holds nothing but what rings on at its edges; None: no limit."""
 
 
 class Filler(abc.ABC):
@@ -45,6 +51,21 @@ class Filler(abc.ABC):
     @abc.abstractmethod
     def max_gap_ms(self) -> float | None:
         """Longest gap filled at once; longer ones come in pieces. None: any length."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Learned numbers of its networks; 0 for classical models."""
+        return 0
+
+    @property
+    def max_hz(self) -> float | None:
+        """Highest frequency that its fills can hold; None: as wide as the recording."""
+        return None
+
+    @property
+    def round_trip(self) -> RoundTripFn | None:
+        """What its codec makes of sound without a gap, which bounds its fills; None: no codec."""
+        return None
 
     @abc.abstractmethod
     def context_ms(self, gap_ms: float) -> float:

@@ -8,6 +8,7 @@ from typing import Protocol, final, runtime_checkable
 from weft import zoo
 from weft.audio.audio import Audio
 from weft.canvas.canvas import Canvas
+from weft.canvas.filler import RoundTripFn
 from weft.errors import WeftWarning
 
 
@@ -69,8 +70,11 @@ def load_from_zoo(name: str) -> Solver:
     A learned model tells how often it ran its network by ``network_calls`` in the details of a
     fill.
 
+    Args:
+        name: of the zoo, or the folder of a trained model.
+
     Raises:
-        CheckpointError: no model has this name.
+        CheckpointError: no model has this name, or the folder holds none that can be used.
     """
     model = zoo.load(name)
 
@@ -88,4 +92,19 @@ def load_from_zoo(name: str) -> Solver:
             warnings=tuple(str(warning) for warning in result.warnings),
         )
 
-    return Solver(fill=fill)
+    return Solver(
+        fill=fill,
+        num_parameters=model.filler.num_parameters,
+        round_trip=_on_recordings(model.filler.round_trip),
+    )
+
+
+def _on_recordings(round_trip: RoundTripFn | None) -> Callable[[Audio], Audio] | None:
+    """Let what works on samples work on recordings."""
+    if round_trip is None:
+        return None
+
+    def of_recording(audio: Audio) -> Audio:
+        return Audio.from_samples(round_trip(audio.samples, audio.sample_rate), audio.sample_rate)
+
+    return of_recording
