@@ -17,12 +17,21 @@ from weft.canvas.compose import FADE_MS, compose, limit_to_band
 from weft.canvas.filler import Fill, Filler
 from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
 from weft.card import ModelCard
-from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError, WeftWarning
+from weft.errors import (
+    BandwidthWarning,
+    ConfigError,
+    QualityWarning,
+    UnsupportedCanvasError,
+    WeftWarning,
+)
+from weft.metrics.bandwidth import measure_cutoff_hz
 from weft.rng import Rng
 from weft.takes import SIDE_MS, score_take
 
 CROWDED_MS = 50.0
 """Gaps nearer than this to another that was not filled yet are filled again when it is."""
+_AUDIBLY_WIDER = 1.1
+"""Sound that reaches less than this beyond a fill's highest frequency is not worth a warning."""
 Progress = Callable[[int, int], None]
 """Called with (gaps done, gaps in all)."""
 
@@ -40,6 +49,8 @@ class GapTake:
     """How sure the model is, in [0, 1]."""
     details: Mapping[str, float | str]
     """Facts the model tells."""
+    lost_band_hz: tuple[float, float] | None = None
+    """Band that the recording fills beside the gap and the fill cannot; None: it is as wide."""
 
 
 @final
@@ -186,7 +197,10 @@ class Model:
             audio=canvas.audio,
             gaps=ordered,
             takes=tuple(canvas.audio.patched(_patches(ordered, i)) for i in range(num_takes)),
-            warnings=_warn(ordered, min_confidence, canvas.audio.sample_rate),
+            warnings=(
+                *_warn(ordered, min_confidence, canvas.audio.sample_rate),
+                *_warn_of_band(ordered, canvas.audio.sample_rate),
+            ),
         )
 
     def _fill_batch(
@@ -258,7 +272,8 @@ class Model:
                     samples=np.concatenate([part.samples for part in parts], axis=1),
                     model=parts[0].model,
                     confidence=min(part.confidence for part in parts),
-                    details={**parts[0].details, "pieces": float(len(pieces))},
+                    details=_add_up(parts),
+                    lost_band_hz=next((p.lost_band_hz for p in parts if p.lost_band_hz), None),
                 )
             )
         distinct = [takes[0]]
@@ -302,7 +317,47 @@ def _finish(
         model=fill.model,
         confidence=fill.confidence,
         details=fill.details,
+        lost_band_hz=_lost_band(window, fill),
     )
+
+
+def _lost_band(window: Window, fill: Fill) -> tuple[float, float] | None:
+    """Return what is above a fill's highest frequency in the sound beside its gap."""
+    rate = window.sample_rate
+    if fill.max_hz is None or not fill.max_hz < rate / 2:
+        return None
+    sides = [side for side in (window.before(rate), window.after(rate)) if side.shape[1]]
+    reach = max((measure_cutoff_hz(side, rate) for side in sides), default=0.0)
+    return (fill.max_hz, reach) if reach > _AUDIBLY_WIDER * fill.max_hz else None
+
+
+def _add_up(parts: Sequence[GapTake]) -> dict[str, float | str]:
+    """Return the details of a gap that was filled in pieces: those of the first, calls in all."""
+    details = {**parts[0].details, "pieces": float(len(parts))}
+    calls = [part.details.get("network_calls") for part in parts]
+    if calls[0] is not None:
+        details["network_calls"] = float(sum(float(count or 0) for count in calls))
+    return details
+
+
+def _warn_of_band(gaps: Sequence[GapFill], sample_rate: int) -> tuple[WeftWarning, ...]:
+    """Issue and return a warning where best fills are narrower than the recording beside them."""
+    bands = {
+        gap.region: band
+        for gap in gaps
+        if not gap.is_left_alone and (band := gap.takes[0].lost_band_hz)
+    }
+    if not bands:
+        return ()
+    lowest = min(low for low, _ in bands.values()) / 1000
+    highest = max(high for _, high in bands.values()) / 1000
+    first = min(bands).start / sample_rate
+    warning = BandwidthWarning(
+        f"{len(bands)} of {len(gaps)} gaps filled up to {lowest:.3g} kHz only, the first at "
+        f"{first:.3f} s; the recording goes up to {highest:.3g} kHz beside them"
+    )
+    warnings.warn(warning, stacklevel=3)
+    return (warning,)
 
 
 def _patches(gaps: Iterable[GapFill], take: int) -> list[Patch]:
