@@ -28,7 +28,7 @@ def inpaint(
     audio: Audio | str | Path,
     gaps: Sequence[Region | tuple[float, float]],
     *,
-    model: str | Model = "auto",
+    model: str | Path | Model = "auto",
     takes: int = 1,
     seed: int = 0,
     fade_ms: float = FADE_MS,
@@ -40,7 +40,7 @@ def inpaint(
     Args:
         audio: the recording, or a file of it.
         gaps: (start, stop) in seconds, or regions in samples.
-        model: a name of `weft.zoo`, or a model.
+        model: a name of `weft.zoo`, the folder of a trained model, or a model.
         takes: how many different fills to propose.
         seed: equal seeds give equal output.
         fade_ms: cross-fade inside each end of a gap.
@@ -52,7 +52,7 @@ def inpaint(
 
     Raises:
         RegionError: a gap cannot be used.
-        CheckpointError: no model has this name.
+        CheckpointError: no model has this name, or the folder holds none that can be used.
         AudioFormatError: the file cannot be read.
 
     Example:
@@ -63,7 +63,7 @@ def inpaint(
     """
     recording = audio if isinstance(audio, Audio) else read(audio)
     canvas = tasks.inpaint(recording, gaps)
-    loaded = zoo.load(model) if isinstance(model, str) else model
+    loaded = model if isinstance(model, Model) else zoo.load(model)
     return loaded.fill(
         canvas,
         takes=takes,

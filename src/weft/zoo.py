@@ -1,8 +1,14 @@
-"""Zoo: the models that have a name. Listing them imports no numerical package."""
+"""Zoo: the models that have a name, and those that stand in a folder.
+
+Listing and describing them imports no numerical package.
+"""
 
 import difflib
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from weft.card import ModelCard
 from weft.errors import CheckpointError
@@ -187,25 +193,52 @@ _MODELS: dict[str, tuple[Callable[[], "Filler"], ModelCard]] = {
 }
 
 
+_CONFIG = "model.json"
+_MAX_CONFIG_BYTES = 1_000_000  # as in `weft.checkpoint`, which needs torch
+_SHIPPED = Path(__file__).resolve().parent / "weights"
+_LEARNED = ("weft-tokens",)
+"""Names of trained models that the package may bring, each a folder of `_SHIPPED`."""
+
+
+def _tokens(folder: Path) -> "Filler":
+    from weft.sampling.token_model import read_token_model
+
+    return read_token_model(folder).to_filler()
+
+
+_KINDS: Mapping[str, Callable[[Path], "Filler"]] = {"tokens": _tokens}
+"""Kinds of ``model.json`` that fill gaps."""
+
+
 def names() -> tuple[str, ...]:
-    """Return the names of all models, the default first."""
-    return tuple(_MODELS)
+    """Return the names of all models, the default first; trained ones where they are installed."""
+    return (*_MODELS, *(name for name in _LEARNED if (_SHIPPED / name / _CONFIG).is_file()))
 
 
-def describe(name: str) -> ModelCard:
+def describe(name: str | Path) -> ModelCard:
     """Return the card of a model.
 
+    Args:
+        name: of the model, or the folder of a trained one.
+
     Raises:
-        CheckpointError: no model has this name.
+        CheckpointError: no model has this name, or the folder holds none that fills gaps.
     """
     return _find(name)[1]
 
 
-def load(name: str) -> "Model":
+def load(name: str | Path) -> "Model":
     """Return a model by name.
 
+    Weights are read once and kept, for as long as ``model.json`` does not change; they stay on the
+    CPU.
+
+    Args:
+        name: of the model, or the folder of a trained one: what `weft train` wrote. A name comes
+            before a folder of the same name; write ``./NAME`` for the folder.
+
     Raises:
-        CheckpointError: no model has this name.
+        CheckpointError: no model has this name, or the folder holds none that can be used.
 
     Example:
         >>> load("lpc").name
@@ -217,9 +250,71 @@ def load(name: str) -> "Model":
     return Model(make(), card)
 
 
-def _find(name: str) -> tuple[Callable[[], "Filler"], ModelCard]:
-    if name in _MODELS:
-        return _MODELS[name]
-    close = difflib.get_close_matches(name, _MODELS, n=1)
+def _find(name: str | Path) -> tuple[Callable[[], "Filler"], ModelCard]:
+    known = names()
+    if isinstance(name, str) and name in known:
+        return _MODELS[name] if name in _MODELS else _open(_SHIPPED / name)
+    folder = Path(name)
+    if isinstance(name, Path) or folder.is_dir() or len(folder.parts) > 1:
+        return _open(folder)
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise CheckpointError(f"no model is called {name!r}; {hint}known are: {', '.join(_MODELS)}")
+    raise CheckpointError(
+        f"no model and no folder is called {name!r}; {hint}known are: {', '.join(known)}"
+    )
+
+
+def _open(folder: Path) -> tuple[Callable[[], "Filler"], ModelCard]:
+    """Return how to make the model of a folder, and its card; no weight is read."""
+    path = folder / _CONFIG
+    text = _read(path)
+    try:
+        found = json.loads(text)
+        kind, card = found["kind"], found.get("card")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged, or no model of Weft: {error}") from error
+    if kind not in _KINDS:
+        raise CheckpointError(
+            f"{folder} holds a model of kind {kind!r}, which fills no gaps; kinds that do: "
+            f"{', '.join(_KINDS)}"
+        )
+    return lambda: _load_folder(folder.resolve(), kind, text), _to_card(path, card)
+
+
+@lru_cache(maxsize=4)
+def _load_folder(folder: Path, kind: str, text: bytes) -> "Filler":
+    """Read weights once, for each text of ``model.json``: it holds the digests of the weights."""
+    return _KINDS[kind](folder)
+
+
+def _to_card(path: Path, found: Any) -> ModelCard:
+    try:
+        sources = tuple(found["sources"])
+        card = ModelCard(
+            name=found["name"],
+            summary=found["summary"],
+            good_for=found["good_for"],
+            sources=sources,
+        )
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: its card lacks {error}") from error
+    if not all(isinstance(t, str) for t in (card.name, card.summary, card.good_for, *sources)):
+        raise CheckpointError(f"{path} is damaged: its card must hold texts")
+    return card
+
+
+def _read(path: Path) -> bytes:
+    """Return a file, unless it is larger than it can be."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_CONFIG_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            f"{path} is missing; a model is a name from 'weft models list' or a folder that "
+            "'weft train' wrote"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} is larger than {_MAX_CONFIG_BYTES:,} bytes; it is no model")
+    return text

@@ -45,7 +45,12 @@ def inpaint(
     clamp: Annotated[
         bool, typer.Option("--clamp", help="Cut gaps that reach beyond the end.")
     ] = False,
-    model: Annotated[str, typer.Option(metavar="NAME", help="See 'weft models list'.")] = "auto",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|DIR", help="See 'weft models list'; or a trained model's folder."
+        ),
+    ] = "auto",
     takes: Annotated[int, typer.Option(help="How many different fills to write.")] = 1,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal output.")] = 0,
     fade_ms: Annotated[float, typer.Option(help="Cross-fade inside each end of a gap.")] = 10.0,
