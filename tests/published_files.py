@@ -8,6 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from weft import foreign
+from weft.errors import CheckpointError
+
 PARITY = Path(__file__).parent / "parity"
 
 
@@ -56,3 +59,20 @@ def network_checkpoint(
         },
         "step": 1000,
     }
+
+
+def small_codebook(num_codes: int) -> dict[str, Tensor]:
+    """The codec with the first codes alone, so that it has as many as the network has symbols."""
+    book = "feature_extractor.encodec.quantizer.vq.layers.0._codebook."
+    state = codec_state()
+    for name in ("embed", "embed_avg", "cluster_size"):
+        state[book + name] = state[book + name][:num_codes].clone()
+    return state
+
+
+def read_here(path: Path, out: Path, request: list[str], timeout_s: float) -> None:
+    """Read a pickle in this process, as the process apart does: for tests of what comes after."""
+    try:
+        foreign._unpickle(path, out, request)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as weights: {error}") from error
