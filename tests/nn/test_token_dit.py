@@ -167,7 +167,10 @@ def test_the_published_table_of_rates_is_dropped_and_no_other() -> None:
 
 def test_an_untrained_network_gives_zeros_at_every_noise() -> None:
     torch.manual_seed(0)
-    raw = TokenDit(SMALL)(*random_input())
+    network, arguments = TokenDit(SMALL), random_input()
+    raw = network(*arguments)
+    block_out = inner_arrays(network.eval(), *arguments)["last_block_out"]
+    assert torch.equal(block_out, network.vocab_embed(arguments[0]))
     assert raw.shape == (3, 11, SMALL.codebook_size + 1)
     assert not raw.any()
 
@@ -221,7 +224,15 @@ def test_padding_changes_nothing(num_padding: int) -> None:
     assert not torch.allclose(seen, alone, atol=1e-2)
 
 
-def test_an_item_of_padding_only_is_finite() -> None:
+def test_an_item_of_padding_only_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some kernels give NaN where nothing may be attended to, so they are never asked."""
+    kernel = nn.functional.scaled_dot_product_attention
+
+    def watched(*args: Tensor, attn_mask: Tensor, **rest: Any) -> Tensor:
+        assert attn_mask.any(dim=-1).all()
+        return kernel(*args, attn_mask=attn_mask, **rest)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", watched)
     network = random_network()
     valid = torch.ones(3, 11, dtype=torch.bool)
     valid[1] = False
@@ -304,13 +315,14 @@ def test_attention_weights_are_dropped_too(monkeypatch: pytest.MonkeyPatch) -> N
 
     def watched(*args: Tensor, dropout_p: float, **rest: Any) -> Tensor:
         seen.append(dropout_p)
-        return kernel(*args, dropout_p=dropout_p, **rest)
+        return kernel(*args, **rest)
 
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", watched)
     network = random_network(replace(SMALL, num_layers=1, dropout=0.3))
-    network.train()(*random_input())
+    first, second = (network.train()(*random_input()) for _ in range(2))
+    assert not torch.equal(first, second)  # features are dropped, though here no weights are
     network.eval()(*random_input())
-    assert seen == [0.3, 0.0]
+    assert seen == [0.3, 0.3, 0.0]
 
 
 def test_it_learns_to_copy_what_stands_beside_a_hidden_token() -> None:
@@ -390,5 +402,10 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     tokens, total_noise = random_input()
     with pytest.raises(ShapeError, match="one each at least"):
         network(tokens[:, :0], total_noise)
+    unchecked = network.forward.__wrapped__  # without the hook, as users have it
     with pytest.raises(ShapeError, match="total_noise must hold one number for each of 3 items"):
-        network.forward.__wrapped__(network, tokens, total_noise[:1])
+        unchecked(network, tokens, total_noise[:1])
+    with pytest.raises(ShapeError, match=r"valid must be of the tokens' shape \(3, 11\)"):
+        unchecked(network, tokens, total_noise, valid=torch.ones(1, 11, dtype=torch.bool))
+    with pytest.raises(ShapeError, match="rows must be lists of frames, one for each of 3 items"):
+        unchecked(network, tokens, total_noise, rows=torch.zeros(1, 2, dtype=torch.long))
