@@ -121,6 +121,14 @@ def test_published_spans_fit_sequences_shorter_than_a_span() -> None:
     masked = draw("published", 0.9, 500, 5, p0=0.05)
     assert (masked.sum(dim=1) >= 4).all()
     assert draw("published", 1.0, 50, 1).sum() == 0  # the budget of one frame is 0
+    valid = torch.zeros(300, 40, dtype=torch.bool)
+    valid[:, :6] = True  # spans must fit what is valid, not the batch's length
+    padded = draw_masked(
+        300, 40, torch.full((300,), 0.7), schedule=SCHEDULE, valid=valid,
+        config=SpanConfig(kind="published", p0=0.05), generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert (padded[:, :6].sum(dim=1) >= 4).all()
+    assert not padded[:, 6:].any()
 
 
 def test_published_spans_of_length_one_are_possible() -> None:

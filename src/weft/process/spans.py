@@ -172,7 +172,7 @@ def _draw_published(
             return (first[:, :-1] <= last) & (budget[:, None] > 0)
         u = 1 - _uniform(generator, num_items, num_frames)  # in (0, 1]
         span = (torch.log(u) / log_stay).clamp_max(longest - 1).long() + 1
-        span = torch.minimum(span, lengths[:, None].clamp_min(1))
+        # A span that is longer than its item starts with it, and covers all of it.
         num_places = (lengths[:, None] - span + 1).clamp_min(1)
         start = (_uniform(generator, num_items, num_frames) * num_places).long()
         start = torch.minimum(start, num_places - 1)
