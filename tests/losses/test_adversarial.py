@@ -50,8 +50,8 @@ def sounds() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_hinge_is_zero_beyond_the_margin_and_linear_before() -> None:
-    real, fake = [verdict(1.5, 0.5, -1.0)], [verdict(-1.5, -0.25, 2.0)]
-    assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 0.5 + 2 + 0 + 0.75 + 3) / 3)
+    real, fake = [verdict(1.5, 0.5, -1.0)], [verdict(-1.5, -0.25, 1.0)]
+    assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 0.5 + 2 + 0 + 0.75 + 2) / 3)
     assert float(generator_loss(fake)) == pytest.approx((2.5 + 1.25 + 0) / 3)
 
 

@@ -94,7 +94,7 @@ def test_published_shapes_of_three_seconds() -> None:
     samples = torch.empty(2, 72000, device="meta")
     with torch.device("meta"):
         periods = PeriodDiscriminator(PeriodConfig())
-    resolutions = ResolutionDiscriminator(ResolutionConfig(num_channels=2))
+        resolutions = ResolutionDiscriminator(ResolutionConfig())
     found = periods(samples)[3]  # every 7th: 10286 rows, a third of them four times
     assert found.logits.shape == (2, 127 * 7)
     assert [tuple(x.shape[1:]) for x in found.features] == [
@@ -104,13 +104,13 @@ def test_published_shapes_of_three_seconds() -> None:
         (1024, 127, 7),
         (1, 127, 7),
     ]
-    found = resolutions(noise(1, 72000))[0]  # 513 bins, 282 frames
+    found = resolutions(samples)[0]  # 513 bins, 282 frames
     assert [tuple(x.shape[1:]) for x in found.features] == [
-        (2, 257, 141),
-        (2, 129, 141),
-        (2, 65, 71),
-        (2, 33, 71),
-        (2, 17, 36),
+        (64, 257, 141),
+        (64, 129, 141),
+        (64, 65, 71),
+        (64, 33, 71),
+        (64, 17, 36),
         (1, 17, 36),
     ]
 
@@ -248,10 +248,18 @@ def test_autocast_computes_spectra_in_full(name: str) -> None:
         assert b.logits.dtype == torch.bfloat16
         scale = a.logits.detach().abs().max()
         assert torch.allclose(a.logits, b.logits.float(), atol=0.1 * float(scale))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pairs = zip(
+            discriminator(samples.bfloat16()),
+            discriminator(samples.bfloat16().float()),
+            strict=True,
+        )
+    for a, b in pairs:
+        assert torch.equal(a.logits, b.logits)
 
 
 @ALL
-@pytest.mark.parametrize("more", [0, 1, 2, 3, 10])
+@pytest.mark.parametrize("more", [0, 1, 2, 3, 10, 48])
 def test_any_length_from_the_least_is_looked_at(name: str, more: int) -> None:
     discriminator = tiny(name)
     for verdict in discriminator(noise(1, discriminator.min_samples + more)):

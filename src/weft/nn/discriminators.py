@@ -253,7 +253,9 @@ class PeriodDiscriminator(nn.Module):
         _check_length(samples, self.min_samples)
         config = self.config
         if config.peak is not None:
-            samples = normalise_peak(samples, peak=config.peak, least_peak=config.least_peak)
+            samples = normalise_peak(
+                samples.float(), peak=config.peak, least_peak=config.least_peak
+            )
         verdicts = []
         for period, part in zip(config.periods, self._parts, strict=True):
             padded = functional.pad(samples, (0, -samples.shape[1] % period), mode="reflect")
@@ -311,11 +313,10 @@ class ResolutionDiscriminator(nn.Module):
         scales = zip(self.config.n_ffts, self.config.hop_lengths, self._parts, strict=True)
         verdicts = []
         for n_fft, hop_length, part in scales:
-            with torch.autocast(samples.device.type, enabled=False):
-                half = n_fft // 2
-                padded = functional.pad(samples.float(), (half, half), mode="reflect")
-                spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop_length))
-                magnitudes = spectrum.abs().transpose(1, 2)[:, None]  # b 1 f l
+            half = n_fft // 2
+            padded = functional.pad(samples.float(), (half, half), mode="reflect")
+            spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop_length))
+            magnitudes = spectrum.abs().transpose(1, 2)[:, None]  # b 1 f l
             verdicts.append(part(magnitudes, condition))
         return tuple(verdicts)
 
@@ -335,8 +336,11 @@ class BandDiscriminator(nn.Module):
 
     @property
     def min_samples(self) -> int:
-        """Fewest samples it can look at: what the ends need to be mirrored."""
-        return max(self.config.n_ffts) // 8 * 5
+        """Fewest samples it can look at: from there on the ends can be mirrored to whole hops."""
+        n_fft = max(self.config.n_ffts)
+        margin, hop = (n_fft - n_fft // 4) // 2, n_fft // 4
+        # Of n samples, hops 2 to 3, the end mirrors margin + 3 hop - n, which must be less than n.
+        return (margin + 3 * hop) // 2 + 1
 
     def forward(self, samples: Float[Tensor, "b n"]) -> tuple[Verdict, ...]:
         """Return the verdict of each resolution.
@@ -426,13 +430,12 @@ class _BandStack(nn.Module):
 
     def spectrum(self, samples: Float[Tensor, "b n"]) -> Float[Tensor, "b 2 l f"]:
         """Return real and imaginary parts of ``ceil(n / hop)`` frames."""
-        with torch.autocast(samples.device.type, enabled=False):
-            hop = self.n_fft // 4
-            margin = (self.n_fft - hop) // 2
-            ends = (margin, margin + -samples.shape[1] % hop)
-            padded = functional.pad(samples.float(), ends, mode="reflect")
-            spectrum = torch.fft.rfft(padded.unfold(1, self.n_fft, hop) * self._window)
-            return torch.stack((spectrum.real, spectrum.imag), dim=1)
+        hop = self.n_fft // 4
+        margin = (self.n_fft - hop) // 2
+        ends = (margin, margin + -samples.shape[1] % hop)
+        padded = functional.pad(samples.float(), ends, mode="reflect")
+        spectrum = torch.fft.rfft(padded.unfold(1, self.n_fft, hop) * self._window)
+        return torch.stack((spectrum.real, spectrum.imag), dim=1)
 
     def forward(self, samples: Float[Tensor, "b n"]) -> Verdict:
         spectrum = self.spectrum(samples)
