@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -113,7 +114,9 @@ class Adversary(nn.Module):
         """
         fooling, matching = estimate.new_zeros(()), estimate.new_zeros(())
         for judge in self._judges():
-            real, fake = judge.network(reference), judge.network(estimate)
+            with torch.no_grad():
+                real = judge.network(reference)
+            fake = judge.network(estimate)
             fooling = fooling + generator_loss(fake, kind=judge.kind, over=judge.over)
             matching = matching + feature_matching_loss(real, fake, over=judge.over)
         total = self.config.weight * fooling + self.config.matching_weight * matching
