@@ -20,7 +20,17 @@ from weft.cli.console import Screen, use_screen
 from weft.errors import WeftError, WeftWarning
 from weft.version import __version__
 
-VERBS = ("inpaint", "inspect", "evaluate", "train", "data", "models", "doctor", "replay")
+VERBS = (
+    "inpaint",
+    "inspect",
+    "evaluate",
+    "train",
+    "experiment",
+    "data",
+    "models",
+    "doctor",
+    "replay",
+)
 
 _USAGE, _INTERNAL, _INTERRUPTED, _BROKEN_PIPE = 2, 1, 130, 141
 _CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if "Click" in kind.__name__)
