@@ -148,6 +148,14 @@ def test_a_discriminators_step_moves_neither_codec_nor_codebook() -> None:
     assert any(parameter.grad is not None for parameter in module.adversary.parameters())
 
 
+def test_every_discriminator_learns(opened: CodecRecipe) -> None:
+    module = _module(adversarial_from=0)
+    generator, discriminator = opened.objectives(module)
+    assert {*map(id, generator.parameters)} == {*map(id, module.codec.parameters())}
+    assert module.adversary is not None
+    assert {*map(id, discriminator.parameters)} == {*map(id, module.adversary.parameters())}
+
+
 def test_discriminators_of_dac_can_be_left_out() -> None:
     adversary = Adversary(replace(AdversarialConfig().scaled(4), has_dac=False))
     x = _batch()["samples"]
