@@ -226,11 +226,12 @@ def test_hitting_times_told_are_those_of_the_process() -> None:
     assert bool((times.diff(dim=1) < 0).all())
     spread = np.sqrt(3 / 80 / 4000)
     assert np.allclose(times.mean(dim=0), [3 / 4, 2 / 4, 1 / 4], atol=4 * spread)
-    # Several tokens a call: the network is told of the first of them.
+    # Two of four tokens a call: the network is told of the first of them, 4/5 and then 2/5.
     network = Recorder()
-    fill_many(Sampler(noise="schedule", steps=2), num_draws=4000, predict_fn=network)
+    config = Sampler(noise="schedule", steps=2)
+    fill_many(config, tokens=torch.tensor([K] * 4), predict_fn=network)
     times = torch.stack([PROCESS.schedule.time_at(n) for n in network.total_noise], dim=1)
-    assert np.allclose(times.mean(dim=0), [3 / 4, 2 / 4], atol=4 * spread)
+    assert np.allclose(times.mean(dim=0), [4 / 5, 2 / 5], atol=4 * np.sqrt(1 / 25 / 4000))
 
 
 @pytest.mark.parametrize("kind", ["analytic", "euler"])

@@ -141,7 +141,7 @@ def fill_tokens(
             predict_fn=predict_fn,
             process=process,
             config=config,
-            rng=[rng[i] for i in items],
+            rng=[rng[int(i)] for i in items],
             device=canvas.x.device,
         )
         if config.kind == "first-hitting":
