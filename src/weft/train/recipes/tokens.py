@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -17,9 +17,7 @@ from weft.data.corpora import find_corpus
 from weft.data.manifest import Manifest
 from weft.data.samples import CacheConfig, SampleCache, make_sample_cache, open_sample_cache
 from weft.errors import ConfigError
-from weft.nn.token_dit import TokenDitConfig
 from weft.process.sequence import EncodedCanvas
-from weft.process.spans import SpanConfig
 from weft.rng import Rng
 from weft.sampling.steps_masked import MaskedSamplerConfig, PredictFn, fill_tokens
 from weft.train.config import LoopConfig, set_fields, split_fields
@@ -33,6 +31,7 @@ from weft.train.recipes.tokens_codec import (
     make_random_codec,
     open_codec,
 )
+from weft.train.recipes.tokens_config import PRESETS, TokensConfig
 from weft.train.recipes.tokens_data import (
     EncodeConfig,
     TokenCrops,
@@ -41,45 +40,8 @@ from weft.train.recipes.tokens_data import (
     open_tokens,
 )
 from weft.train.recipes.tokens_gaps import GapScores, fill_distances, num_gap_tokens, score_gaps
-from weft.train.recipes.tokens_module import ObjectiveConfig, TokensModule
+from weft.train.recipes.tokens_module import TokensModule
 from weft.train.world import find_device
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class TokensConfig:
-    """Everything that decides what is learned, beside the loop."""
-
-    codec: str = ""
-    """Folder of a trained codec, or the name of one that comes with the package. Empty: one with
-    random weights, which is good for tests only."""
-    network: TokenDitConfig = field(default_factory=TokenDitConfig)
-    """The network; its ``codebook_size`` is always the codec's, ``num_frames`` is a crop's."""
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    """What it is asked for."""
-    spans: SpanConfig = field(default_factory=SpanConfig)
-    """Which tokens are masked together."""
-    encode: EncodeConfig = field(default_factory=EncodeConfig)
-    """In how many versions recordings are encoded."""
-    encode_device: str = "auto"
-    """Where: auto, cpu or cuda."""
-    corpora: Mapping[str, float] = field(default_factory=lambda: dict(CORPORA))
-    """Share of each corpus in an epoch, each > 0."""
-    num_valid: int = 48
-    """Crops of the valid split that are validated on, at most, >= 1."""
-    gap_ms: tuple[float, ...] = (200.0, 300.0)
-    """Lengths of the gaps that are validated, in ms, each > 0."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        if not self.corpora or min(self.corpora.values()) <= 0:
-            raise ConfigError(f"corpora need shares > 0, got {dict(self.corpora)}")
-        if self.encode_device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"encode_device must be auto, cpu or cuda, got {self.encode_device}")
-        if not 1 <= self.num_valid <= 100_000:
-            raise ConfigError(f"num_valid must be in [1, 100000], got {self.num_valid}")
-        if not self.gap_ms or not all(0 < gap <= 60_000 for gap in self.gap_ms):
-            raise ConfigError(f"gap_ms must be lengths in (0, 60000] ms, got {self.gap_ms}")
 
 
 @final
@@ -368,57 +330,6 @@ def _cache_config(codec: WavTokenizer) -> CacheConfig:
 
 def _features(cache: Path) -> FeatureCache:
     return FeatureCache(cache / "features")
-
-
-PRESETS: Mapping[str, tuple[TokensConfig, LoopConfig]] = {
-    "debug": (
-        TokensConfig(
-            network=TokenDitConfig(width=64, num_layers=2, num_heads=2, cond_dim=16, num_frames=75),
-            encode=EncodeConfig(num_versions=1),
-            corpora={"environment": 1.0},
-            num_valid=8,
-        ),
-        LoopConfig(steps=60, batch_size=8, learning_rate=2e-3, warmup_steps=10, ema_decay=0.9),
-    ),
-    "small": (
-        TokensConfig(
-            network=TokenDitConfig(width=256, num_layers=6, num_heads=4, cond_dim=64),
-        ),
-        LoopConfig(
-            steps=3000,
-            batch_size=16,
-            learning_rate=1e-3,
-            weight_decay=0.05,
-            warmup_steps=200,
-            decay_fraction=0.25,
-            ema_decay=0.998,
-            validate_every=1000,
-            save_every=200,
-            log_every=20,
-        ),
-    ),
-    # Published: dwdse, uniform times, spans with p0 0.6 to 0.8 and alpha 0.5, and AdamW at 1e-6,
-    # constant. At that rate 400,000 steps move a weight by 0.4 at most, and SEDD, whose code it is,
-    # trained at 3e-4; `--set objective=dwdse --set times=uniform --set kind=published
-    # --set learning_rate=1e-6 --set schedule=constant` is what the release does.
-    "base": (
-        TokensConfig(encode=EncodeConfig(num_versions=8), num_valid=256),
-        LoopConfig(
-            steps=400_000,
-            batch_size=128,
-            learning_rate=3e-4,
-            betas=(0.9, 0.999),
-            weight_decay=0.0,
-            warmup_steps=2500,
-            ema_decay=0.9999,
-            validate_every=10_000,
-            save_every=5000,
-            log_every=100,
-            num_workers=8,
-        ),
-    ),
-}
-"""Sizes by name: debug for a laptop's minute, small is what is shipped, base is the paper's."""
 
 
 def make(

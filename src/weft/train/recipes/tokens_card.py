@@ -59,10 +59,9 @@ own card.
 
 ## Limits
 
-A fill can be no better than the codec's round trip of the true sound. The data are few: music,
-piano, sounds and surroundings, no speech, and one library makes up most of the sounds. What a gap
-held and its surroundings do not tell is invented. Gaps much longer than a third of a window were
-seldom seen in training.
+A fill can be no better than the codec's round trip of the true sound. The data above are few, and
+all that it knows: what a gap held and its surroundings do not tell is invented after them. Gaps
+longer than a third of a window were seldom seen in training.
 
 ## Attribution
 

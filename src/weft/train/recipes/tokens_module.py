@@ -1,7 +1,7 @@
 """What training on tokens optimises: a network that says which tokens were masked."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final, get_args
+from typing import Literal, TypeAlias, cast, final, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from weft.errors import ConfigError
 from weft.heads.categorical import CategoricalHead
-from weft.losses.derivative import aidd_derivative_loss, derivative_loss
+from weft.losses.derivative import Order, aidd_derivative_loss, derivative_loss
 from weft.losses.masked import masked_cross_entropy
 from weft.losses.score_entropy import dwdse
 from weft.nn.token_dit import TokenDit, TokenDitConfig
@@ -130,7 +130,7 @@ class TokensModule(nn.Module):
                 learned = self.network.vocab_embed.embedding
                 penalty = aidd_derivative_loss(log_score, state.tokens, tokens, learned)
             else:
-                orders = self.config.derivative_orders
+                orders = cast("tuple[Order, ...]", self.config.derivative_orders)
                 penalty = derivative_loss(
                     log_probs, tokens, state.masked, self.table, order=orders, valid=valid
                 ).mean()
