@@ -49,7 +49,7 @@ def test_help_imports_neither_torch_nor_numpy(spawn: Runner) -> None:
 def test_an_experiment_ends_with_results_and_tables_beside_its_file(
     weft: Runner, known: None, tmp_path: Path
 ) -> None:
-    file = toy.write_spec(tmp_path, SMALL, seeds="[0, 1]")
+    file = toy.write_spec(tmp_path, SMALL, seeds="[0, 1]", shift="3.0")
     ran = weft("experiment", file, "--dry-run", *options(tmp_path))
     assert ran.status == 0
     assert ran.out.count("to do") == 4
