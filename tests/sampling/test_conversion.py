@@ -340,7 +340,7 @@ def test_names_of_files_are_no_markup_in_the_card(made: dict[str, Any], tmp_path
     path.write_bytes((made["folder"] / "whole.ckpt").read_bytes())
     convert_model(Conversion(path=path, out=tmp_path / "a b[c]"))
     text = (tmp_path / "a b[c]" / "README.md").read_text()
-    assert "a??# x?b???2J.ckpt" in text
+    assert "a??? x?b???2J.ckpt" in text
     assert "\x1b" not in text
 
 
