@@ -198,6 +198,23 @@ def test_signals_save_and_stop_and_handlers_come_back(tmp_path: Path, number: in
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_preparation_is_interrupted_at_once(
+    tmp_path: Path, number: int, expected: type[BaseException]
+) -> None:
+    class Preparing(TinyRecipe):
+        def prepare(self, cache: Path) -> None:
+            signal.raise_signal(number)
+            raise AssertionError("went on")
+
+    before = signal.getsignal(number)
+    with pytest.raises(expected):
+        run(tmp_path / "run", Preparing())
+    assert signal.getsignal(number) is before
+
+
 class SlowRecipe(TinyRecipe):
     def example(self, index: int, rng: Rng) -> Batch:
         time.sleep(0.002)

@@ -30,6 +30,7 @@ class Stop:
         self._begun = self._last = time.monotonic()
         self._longest_s = 0.0
         self._signal: Why = "done"
+        self._is_stepping = False
 
     def reason(self) -> Why:
         """Return why to stop now; ``done`` where there is no reason.
@@ -47,13 +48,22 @@ class Stop:
 
     def begin(self) -> None:
         """Begin with the steps: what came before is no measure of them."""
+        self._is_stepping = True
         self._last = time.monotonic()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Stop at SIGINT and SIGTERM; a second SIGINT interrupts at once."""
+        """Stop at SIGINT and SIGTERM; a second SIGINT interrupts at once.
+
+        So does the first signal before `begin`: there is no step to finish, and preparation, which
+        may take long, goes on where it was when it is asked for again.
+        """
 
         def ask(number: int, frame: Any) -> None:
+            if not self._is_stepping:
+                if number == signal.SIGINT:
+                    raise KeyboardInterrupt
+                raise SystemExit(128 + signal.SIGTERM)
             if self._signal == "SIGINT" and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self._signal = "SIGINT" if number == signal.SIGINT else "SIGTERM"
