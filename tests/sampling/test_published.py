@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from published_files import PARITY, codec_state, network_checkpoint, network_config, network_state
+from published_files import (
+    PARITY,
+    codec_state,
+    network_checkpoint,
+    network_config,
+    network_state,
+    read_here,
+)
+from weft import foreign
 from weft.errors import CheckpointError, MissingDependencyError
 from weft.heads.categorical import CategoricalHead
 from weft.sampling import published
@@ -85,7 +93,7 @@ def test_strides_of_the_other_frame_rate_are_found_too() -> None:
     assert (sizes.decoder.hop_length, sizes.decoder.n_fft) == (600, 2400)
 
 
-@pytest.mark.parametrize("form", ["as released", "parametrized", "folded", "half"])
+@pytest.mark.parametrize("form", ["as released", "parametrized", "folded", "double"])
 def test_the_codec_equals_the_published_one_in_every_form_of_its_weights(form: str) -> None:
     state = codec_state()
     if form == "parametrized":
@@ -100,7 +108,7 @@ def test_the_codec_equals_the_published_one_in_every_form_of_its_weights(form: s
             direction, length = state.pop(name), state.pop(name[:-1] + "g")
             norm = direction.flatten(1).norm(dim=1).reshape(length.shape)
             state[name[:-2]] = direction * length / norm
-    if form == "half":
+    if form == "double":
         made = make_codec({k: v.double() for k, v in state.items()}, told=TOLD)
         assert all(v.dtype == torch.float32 for v in made.parameters())
         state = {k: v.double() for k, v in state.items()}
@@ -383,7 +391,10 @@ def test_few_bytes_that_claim_a_huge_network_take_no_memory(
         make_network(flat_network(checkpoint), told=TOLD)
 
 
-def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_other_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "_unpickle_apart", read_here)
     torch.save({"model": {"conv.weight": torch.ones(2)}}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="neither WavTokenizer's nor AIDD's: 1 tensors"):
         read_tensors_of(tmp_path / "a.pth", tmp_path, layout=None)
