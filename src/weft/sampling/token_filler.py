@@ -16,7 +16,6 @@ from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler, RoundTripFn
 from weft.classical.autoregressive import Lpc
 from weft.classical.joining import join_edges
-from weft.classical.levels import hold_level
 from weft.codecs.base import TokenCodec
 from weft.errors import ConfigError, QualityWarning
 from weft.heads.categorical import CategoricalHead, Prediction
@@ -212,7 +211,6 @@ class TokenFiller(Filler):
         """Turn tokens into the samples of the gap, and join them to both sides."""
         window, config = encoded.window, self.config
         samples = self._sound.decode(encoded, [sequence.codes for sequence in drawn])
-        samples = hold_level(window, samples)
         if config.edge_ms:
             samples = join_edges(
                 samples,

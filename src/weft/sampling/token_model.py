@@ -302,4 +302,4 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         kind = {float: "a number", int: "a whole number", bool: "true or false"}.get(hint, "a text")
         raise ConfigError(f"{name} must be {kind}, got {value!r}")
-    return float(value) if hint is float else value
+    return float(typing.cast("float", value)) if hint is float else value

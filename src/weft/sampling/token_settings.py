@@ -84,7 +84,9 @@ class TokenFillerConfig:
         _check("sure_slope", self.sure_slope, 0, 10, is_open=True)
 
 
-def _check(name: str, value: float, least: float, most: float, *, is_open: bool = False) -> None:
+def _check(
+    name: str, value: int | float, least: int | float, most: int | float, *, is_open: bool = False
+) -> None:
     """Check a number; NaN is in no range."""
     if not least <= value <= most or (is_open and value == least):
         bracket = "(" if is_open else "["

@@ -19,7 +19,7 @@ from weft.audio.prediction import extrapolate_gap
 from weft.audio.resample import resample
 from weft.canvas.canvas import Region, Window
 from weft.classical.joining import BandLevels
-from weft.classical.levels import level_excess_db
+from weft.classical.levels import hold_level, level_excess_db
 from weft.codecs.base import TokenCodec, TokenFrames
 from weft.sampling.channel_parts import find_parts
 from weft.sampling.token_layout import CodecView, TokenLayout, lay_out, view_at
@@ -112,7 +112,7 @@ class TokenSound:
     def decode(
         self, encoded: TokenWindow, codes: Sequence[Int[Tensor, " l"]]
     ) -> Float[np.ndarray, "c g"]:
-        """Return what filled sequences sound like in the gap, not joined to anything.
+        """Return what filled sequences sound like in the gap, at its sides' level but not joined.
 
         Args:
             encoded: what the sequences were made from.
@@ -125,8 +125,8 @@ class TokenSound:
         low, high = max(0, first), min(canvas.shape[1], stop)
         for k, (part, tokens) in enumerate(zip(encoded.parts, codes, strict=True)):
             decoded = self._decode_part(encoded, part, tokens)
-            if k:
-                decoded = _no_wider(encoded, part, decoded)
+            is_lesser = k > 0 and self.config.channels != "separate"
+            decoded = _at_level(encoded, part, decoded, is_lesser=is_lesser)
             canvas[k, low:high] = decoded[low - first : high - first]
         rate = window.sample_rate
         sound = resample(encoded.directions @ canvas, self.codec.sample_rate, rate)
@@ -282,12 +282,17 @@ def _sides(layout: TokenLayout, limit: int) -> list[tuple[int, int, bool]]:
     return sides
 
 
-def _no_wider(
-    encoded: TokenWindow, part: TokenPart, decoded: Float[np.ndarray, " n"]
+def _at_level(
+    encoded: TokenWindow,
+    part: TokenPart,
+    decoded: Float[np.ndarray, " n"],
+    *,
+    is_lesser: bool,
 ) -> Float[np.ndarray, " n"]:
-    """Lower a lesser part of the channels to the louder of its sides.
+    """Bring what stands in the gap near the levels of its sides, see `hold_level`.
 
-    One that is too loud makes the gap wider than what is around it, or moves it.
+    A lesser part of the channels is never louder than the louder of its sides: it would make the
+    gap wider than what is around it, or move it.
     """
     first, stop = encoded.view.gap
     window = Window(
@@ -297,6 +302,10 @@ def _no_wider(
         start=0,
         sample_rate=encoded.view.sample_rate,
     )
-    start = first - encoded.layout.start
-    excess = level_excess_db(window, decoded[None, start : start + stop - first])
-    return decoded * 10 ** (-max(excess, 0.0) / 20)
+    inside = slice(first - encoded.layout.start, stop - encoded.layout.start)
+    held = decoded.copy()
+    held[inside] = hold_level(window, decoded[None, inside])[0]
+    if not is_lesser:
+        return held
+    excess = level_excess_db(window, held[None, inside])
+    return held * 10 ** (-max(excess, 0.0) / 20)
