@@ -1,5 +1,8 @@
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import final
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from hypothesis import strategies as st
 from fillers import NoiseFiller
 from weft.audio.audio import Audio, Patch
 from weft.canvas import Canvas, Region, inpaint
+from weft.canvas.canvas import Window
+from weft.canvas.filler import Fill, Filler
 from weft.card import ModelCard
-from weft.errors import ConfigError, QualityWarning, UnsupportedCanvasError
+from weft.errors import BandwidthWarning, ConfigError, QualityWarning, UnsupportedCanvasError
 from weft.model import Model
 from weft.rng import Rng
 
@@ -164,3 +169,54 @@ def test_a_canvas_that_asks_for_more_is_refused_before_work() -> None:
     with pytest.raises(UnsupportedCanvasError, match="text"):
         Model(filler, CARD).fill(canvas)
     assert not filler.windows
+
+
+@final
+class NarrowFiller(Filler):
+    """Fills with silence that could be no wider than 100 Hz."""
+
+    name = "narrow"
+    max_gap_ms = 100.0
+
+    def context_ms(self, gap_ms: float) -> float:
+        return 50.0
+
+    def fill(self, windows: Sequence[Window], *, num_takes: int, rng: Rng) -> list[list[Fill]]:
+        return [
+            [
+                Fill(
+                    samples=np.zeros((window.num_channels, window.gap.num_samples)),
+                    model="narrow",
+                    confidence=0.5,
+                    max_hz=100.0,
+                    details={"network_calls": 3.0},
+                )
+            ]
+            for window in windows
+        ]
+
+
+def test_a_fill_narrower_than_the_recording_is_a_warning() -> None:
+    model = Model(NarrowFiller(), CARD)
+    noise = Audio.from_samples(np.random.default_rng(1).standard_normal((1, 16000)), 1000)
+    with pytest.warns(
+        BandwidthWarning, match="2 of 2 gaps filled up to 0.1 kHz only, the first at"
+    ):
+        result = model.fill(inpaint(noise, [(5.0, 5.1), (9.0, 9.3)]))
+    assert len(result.warnings) == 1
+    assert [gap.takes[0].max_hz for gap in result.gaps] == [100.0, 100.0]
+
+
+def test_nothing_is_lost_where_a_recording_has_no_treble() -> None:
+    for hz, num_warnings in ((20, 0), (200, 1)):
+        tone = 0.3 * np.sin(2 * np.pi * hz * np.arange(20000) / 1000)[None]
+        canvas = inpaint(Audio.from_samples(tone, 1000), [(10.0, 10.1)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BandwidthWarning)
+            assert len(Model(NarrowFiller(), CARD).fill(canvas).warnings) == num_warnings
+
+
+@pytest.mark.filterwarnings("ignore::weft.errors.BandwidthWarning")
+def test_calls_of_a_network_add_up_over_the_pieces_of_a_gap() -> None:
+    result = Model(NarrowFiller(), CARD).fill(inpaint(NOISE, [(1.0, 1.35)]))
+    assert result.gaps[0].takes[0].details == {"network_calls": 12.0, "pieces": 4.0}

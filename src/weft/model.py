@@ -32,6 +32,9 @@ CROWDED_MS = 50.0
 """Gaps nearer than this to another that was not filled yet are filled again when it is."""
 _AUDIBLY_WIDER = 1.1
 """Sound that reaches less than this beyond a fill's highest frequency is not worth a warning."""
+_SIDE_SAMPLES = 16384
+_NUM_BANDS_MEASURED = 8
+"""Gaps beside which it is measured, where there are more."""
 Progress = Callable[[int, int], None]
 """Called with (gaps done, gaps in all)."""
 
@@ -49,8 +52,8 @@ class GapTake:
     """How sure the model is, in [0, 1]."""
     details: Mapping[str, float | str]
     """Facts the model tells."""
-    lost_band_hz: tuple[float, float] | None = None
-    """Band that the recording fills beside the gap and the fill cannot; None: it is as wide."""
+    max_hz: float | None = None
+    """Highest frequency that the fill can hold; None: as wide as the recording."""
 
 
 @final
@@ -199,7 +202,7 @@ class Model:
             takes=tuple(canvas.audio.patched(_patches(ordered, i)) for i in range(num_takes)),
             warnings=(
                 *_warn(ordered, min_confidence, canvas.audio.sample_rate),
-                *_warn_of_band(ordered, canvas.audio.sample_rate),
+                *_warn_of_band(canvas.audio, ordered),
             ),
         )
 
@@ -273,7 +276,7 @@ class Model:
                     model=parts[0].model,
                     confidence=min(part.confidence for part in parts),
                     details=_add_up(parts),
-                    lost_band_hz=next((p.lost_band_hz for p in parts if p.lost_band_hz), None),
+                    max_hz=min((p.max_hz for p in parts if p.max_hz is not None), default=None),
                 )
             )
         distinct = [takes[0]]
@@ -317,18 +320,8 @@ def _finish(
         model=fill.model,
         confidence=fill.confidence,
         details=fill.details,
-        lost_band_hz=_lost_band(window, fill),
+        max_hz=fill.max_hz,
     )
-
-
-def _lost_band(window: Window, fill: Fill) -> tuple[float, float] | None:
-    """Return what is above a fill's highest frequency in the sound beside its gap."""
-    rate = window.sample_rate
-    if fill.max_hz is None or not fill.max_hz < rate / 2:
-        return None
-    sides = [side for side in (window.before(rate), window.after(rate)) if side.shape[1]]
-    reach = max((measure_cutoff_hz(side, rate) for side in sides), default=0.0)
-    return (fill.max_hz, reach) if reach > _AUDIBLY_WIDER * fill.max_hz else None
 
 
 def _add_up(parts: Sequence[GapTake]) -> dict[str, float | str]:
@@ -340,21 +333,26 @@ def _add_up(parts: Sequence[GapTake]) -> dict[str, float | str]:
     return details
 
 
-def _warn_of_band(gaps: Sequence[GapFill], sample_rate: int) -> tuple[WeftWarning, ...]:
+def _warn_of_band(audio: Audio, gaps: Sequence[GapFill]) -> tuple[WeftWarning, ...]:
     """Issue and return a warning where best fills are narrower than the recording beside them."""
-    bands = {
-        gap.region: band
+    rate = audio.sample_rate
+    narrow = {
+        gap.region: limit
         for gap in gaps
-        if not gap.is_left_alone and (band := gap.takes[0].lost_band_hz)
+        if not gap.is_left_alone and (limit := gap.takes[0].max_hz) is not None and limit < rate / 2
     }
-    if not bands:
+    reach_hz = 0.0
+    for region in [*narrow][:: -(-len(narrow) // _NUM_BANDS_MEASURED) or 1]:
+        window = read_window(audio, region, [gap.region for gap in gaps], _SIDE_SAMPLES)
+        for side in (window.before(), window.after()):
+            if side.shape[1] >= _SIDE_SAMPLES // 4:  # a shorter one has a spectrum of its ends
+                reach_hz = max(reach_hz, measure_cutoff_hz(side, rate))
+    if not narrow or reach_hz < _AUDIBLY_WIDER * min(narrow.values()):
         return ()
-    lowest = min(low for low, _ in bands.values()) / 1000
-    highest = max(high for _, high in bands.values()) / 1000
-    first = min(bands).start / sample_rate
     warning = BandwidthWarning(
-        f"{len(bands)} of {len(gaps)} gaps filled up to {lowest:.3g} kHz only, the first at "
-        f"{first:.3f} s; the recording goes up to {highest:.3g} kHz beside them"
+        f"{len(narrow)} of {len(gaps)} gaps filled up to {min(narrow.values()) / 1000:.3g} kHz "
+        f"only, the first at {min(narrow).start / rate:.3f} s; the recording goes up to "
+        f"{reach_hz / 1000:.3g} kHz beside them"
     )
     warnings.warn(warning, stacklevel=3)
     return (warning,)
