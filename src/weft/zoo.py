@@ -273,7 +273,7 @@ def _open(folder: Path) -> tuple[Callable[[], "Filler"], ModelCard]:
         kind, card = found["kind"], found.get("card")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged, or no model of Weft: {error}") from error
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise CheckpointError(
             f"{folder} holds a model of kind {kind!r}, which fills no gaps; kinds that do: "
             f"{', '.join(_KINDS)}"
@@ -289,18 +289,13 @@ def _load_folder(folder: Path, kind: str, text: bytes) -> "Filler":
 
 def _to_card(path: Path, found: Any) -> ModelCard:
     try:
+        name, summary, good_for = (found[key] for key in ("name", "summary", "good_for"))
         sources = tuple(found["sources"])
-        card = ModelCard(
-            name=found["name"],
-            summary=found["summary"],
-            good_for=found["good_for"],
-            sources=sources,
-        )
     except (TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged: its card lacks {error}") from error
-    if not all(isinstance(t, str) for t in (card.name, card.summary, card.good_for, *sources)):
+        raise CheckpointError(f"{path} is damaged: its card cannot be read: {error}") from error
+    if not all(isinstance(text, str) for text in (name, summary, good_for, *sources)):
         raise CheckpointError(f"{path} is damaged: its card must hold texts")
-    return card
+    return ModelCard(name=name, summary=summary, good_for=good_for, sources=sources)
 
 
 def _read(path: Path) -> bytes:
