@@ -210,6 +210,16 @@ def test_the_round_trip_is_of_the_gap_alone(opened: CodecRecipe) -> None:
     assert other.lsd[0] == pytest.approx(found.lsd[0], rel=0.2)
 
 
+def test_items_are_the_round_trip_of_each_place(opened: CodecRecipe) -> None:
+    module = _module().eval()
+    with torch.no_grad():
+        items = opened.items(module)
+        found = round_trip(module.codec, opened.places, is_all_quantised=True)
+    assert [item.value for item in items["gap_lsd"]] == list(found.lsd)
+    assert [item.value for item in items["gap_snr_db"]] == list(found.snr_db)
+    assert items["gap_lsd"][0].key == ("music/2.wav", 6000)
+
+
 def test_linear_prediction_is_measured_as_the_codec_is(opened: CodecRecipe) -> None:
     found = linear_prediction(opened.places, 24000)
     assert 0.1 < found.lsd[0] < 6

@@ -23,7 +23,7 @@ from weft.nn.seanet import SeanetConfig
 from weft.nn.vocos import VocosConfig
 from weft.rng import Rng
 from weft.train.config import LoopConfig, set_fields, split_fields
-from weft.train.recipe import Batch, Objective, Recipe
+from weft.train.recipe import Batch, Item, Objective, Recipe
 from weft.train.recipes.codec_adversary import AdversarialConfig
 from weft.train.recipes.codec_card import CODEC, CODEC_ALL, LINEAR, write_folder
 from weft.train.recipes.codec_check import (
@@ -168,6 +168,21 @@ class CodecRecipe(Recipe):
             "gap_snr_db_all_tokens": float(whole.snr_db.mean()),
             "lpc_gap_lsd": float(lpc.lsd.mean()),
             "code_perplexity": self._perplexity(codec),
+        }
+
+    def items(self, module: nn.Module) -> Mapping[str, Sequence[Item]]:
+        """Return the round trip's distance and signal-to-noise ratio in each gap."""
+        found = round_trip(_as_codec(module).codec, self.places, is_all_quantised=True)
+        return {
+            name: [
+                Item(
+                    recording=f"{place.corpus}/{place.recording}",
+                    position=place.position,
+                    value=float(value),
+                )
+                for place, value in zip(self.places, values, strict=True)
+            ]
+            for name, values in (("gap_lsd", found.lsd), ("gap_snr_db", found.snr_db))
         }
 
     @cached_property

@@ -37,6 +37,8 @@ class Place:
     """Of the recording."""
     recording: str
     """Its file."""
+    position: int
+    """First sample of the stretch in the recording."""
     samples: Float32[np.ndarray, "1 n"]
     """The stretch, with what belongs into the gap."""
     gap: Region
@@ -73,6 +75,7 @@ def find_places(cache: SampleCache, num_per_recording: int) -> list[Place]:
                     Place(
                         corpus=entry.corpus,
                         recording=entry.entry.file,
+                        position=first,
                         samples=samples,
                         gap=gap,
                     )
