@@ -147,7 +147,7 @@ class SeanetEncoder(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Start with weights that keep the variance, which weight normalisation does for published ones.
+    """Start with weights that keep the variance, as weight normalisation does where published.
 
     With torch's own, frames deviate by a thousandth of a sample, and nothing is learned for
     hundreds of steps.
