@@ -21,7 +21,7 @@ from weft.experiment.spec import read_spec
 from weft.experiment.worker import Place
 from weft.rng import Rng
 from weft.train.config import LoopConfig, set_fields
-from weft.train.recipe import Batch, Item, Losses, Recipe
+from weft.train.recipe import Batch, Item, Losses, Recipe, Tell, silence
 
 KILL_VARIABLE = "TOY_KILL"
 """``ARM-SHIFT SEED STEP``: the process is killed there."""
@@ -79,7 +79,7 @@ class ToyRecipe(Recipe):
         """As in recipes that know what a name stands for only when they have opened it."""
         return {**asdict(self.config), **({"corpus": self.opened} if self.opened else {})}
 
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         if not (cache / "corpus").exists():
             (cache / "corpus").write_text("digest 1")
 

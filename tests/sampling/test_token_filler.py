@@ -164,6 +164,9 @@ def test_fills_do_not_depend_on_the_windows_beside_them() -> None:
         assert len(fills) == len(alone) == 2
         for fill, other in zip(fills, alone, strict=True):
             assert np.allclose(fill.samples, other.samples, atol=1e-9)
+    elsewhere = replace(windows[1], start=windows[1].start + 1)
+    moved = filler.fill([elsewhere], num_takes=2, rng=Rng(5))[0]
+    assert not np.array_equal(moved[0].samples, together[1][0].samples)
 
 
 def test_takes_differ_and_the_likeliest_comes_first() -> None:

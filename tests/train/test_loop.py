@@ -17,7 +17,7 @@ from weft.train.config import LoopConfig
 from weft.train.loop import Loop, _wrap
 from weft.train.order import step_seed
 from weft.train.prefetch import batches, collate
-from weft.train.recipe import Batch, Losses, Objective, Recipe
+from weft.train.recipe import Batch, Losses, Objective, Recipe, Tell, silence
 from weft.train.state import TrainState
 from weft.train.world import World, bfloat16_gains, find_device
 
@@ -47,7 +47,7 @@ class LineRecipe(Recipe):
     def to_config(self) -> dict[str, Any]:
         return {}
 
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         pass
 
     def open(self, cache: Path) -> None:

@@ -15,7 +15,7 @@ from weft.errors import CheckpointError, ConfigError, DivergenceError, OutputErr
 from weft.rng import Rng
 from weft.train import loop as loop_module
 from weft.train.loop import Progress
-from weft.train.recipe import Batch
+from weft.train.recipe import Batch, Tell, silence
 from weft.train.run import RunResult, export_averaged, train
 from weft.train.saving import check, checkpoints
 
@@ -205,7 +205,7 @@ def test_preparation_is_interrupted_at_once(
     tmp_path: Path, number: int, expected: type[BaseException]
 ) -> None:
     class Preparing(TinyRecipe):
-        def prepare(self, cache: Path) -> None:
+        def prepare(self, cache: Path, tell: Tell = silence) -> None:
             signal.raise_signal(number)
             raise AssertionError("went on")
 

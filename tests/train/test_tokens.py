@@ -298,6 +298,14 @@ def cache(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_preparation_tells_how_far_it_is(root: Path, cache: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    TokensRecipe(CONFIG, root=root).prepare(cache, lambda *facts: told.append(facts))
+    assert ("encoding recordings, train", 1, 6) in told
+    assert ("encoding recordings, train", 6, 6) in told
+    assert any(what.startswith("decoding") for what, _, _ in told)
+
+
 @pytest.fixture
 def recipe(root: Path, cache: Path) -> TokensRecipe:
     made = TokensRecipe(CONFIG, root=root)

@@ -19,7 +19,7 @@ from torch import nn
 from weft.errors import ConfigError
 from weft.rng import Rng
 from weft.train.config import LoopConfig
-from weft.train.recipe import Batch, Losses, Objective, Recipe
+from weft.train.recipe import Batch, Losses, Objective, Recipe, Tell, silence
 from weft.train.run import train
 
 NUM_EXAMPLES, WIDTH = 27, 6
@@ -80,7 +80,7 @@ class TinyRecipe(Recipe):
     def to_config(self) -> dict[str, Any]:
         return {"width": WIDTH, **self.options}
 
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         (cache / "tiny.json").write_text(json.dumps(NUM_EXAMPLES))
 
     def open(self, cache: Path) -> None:

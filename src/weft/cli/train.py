@@ -13,6 +13,7 @@ from weft.folders import default_cache
 
 if TYPE_CHECKING:
     from weft.train.loop import Progress, Watcher
+    from weft.train.recipe import Tell
     from weft.train.run import RunResult
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -112,6 +113,7 @@ def train(
         device=device,
         shard_mib=shard_mib,
         watch=_watcher(screen),
+        tell=_teller(screen),
     )
     if result.is_first:
         _report(screen, result)
@@ -167,6 +169,34 @@ def _watcher(screen: Screen) -> "Watcher | None":
             screen.err.print(line, markup=False)
 
     return show
+
+
+def _teller(screen: Screen) -> "Tell":
+    """Return what says how far preparation is, as often as `_watcher` does."""
+    is_terminal = sys.stderr.isatty()
+    last = begun = time.monotonic()
+    last_what = ""
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal last, begun, last_what
+        now = time.monotonic()
+        if what != last_what:
+            last_what, begun = what, now
+        is_end = done == total
+        pause = 0.2 if is_terminal else _SECONDS_BETWEEN_LINES
+        # What is there already goes by in no time, and is not worth a line.
+        if screen.is_quiet or now - last < pause or (is_end and now - begun < pause):
+            return
+        last = now
+        left = duration_text((now - begun) / max(1, done) * (total - done))
+        line = f"{what}: {done}/{total}, {left} left"
+        if is_terminal:
+            sys.stderr.write(f"\r\x1b[2K{line}" + ("\n" if is_end else ""))
+            sys.stderr.flush()
+        else:
+            screen.err.print(line, markup=False)
+
+    return tell
 
 
 def progress_line(progress: "Progress") -> str:

@@ -2,7 +2,7 @@
 
 import abc
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -17,6 +17,14 @@ Batch = Mapping[str, Tensor]
 """Tensors by name, each with the batch as first axis."""
 Losses = Mapping[str, Float[Tensor, ""]]
 """Scalars by name; ``loss`` is what is minimised, the others are for the log."""
+
+
+Tell = Callable[[str, int, int], None]
+"""Called with what is prepared, how much of it is done, and how much there is."""
+
+
+def silence(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 @final
@@ -86,12 +94,13 @@ class Recipe(abc.ABC):
         """Return all settings as JSON: a run of other settings is not resumed."""
 
     @abc.abstractmethod
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         """Make what examples are drawn from; called once, by rank 0, before `build`.
 
         Args:
             cache: a folder that outlives the run and is shared by runs; what is there already and
                 fits is used again.
+            tell: called as work goes on: it may take much longer than a step.
         """
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from weft.errors import CheckpointError, ConfigError, OutputError
 from weft.train.config import LoopConfig
 from weft.train.log import TrainingLog
 from weft.train.loop import Loop, Watcher
-from weft.train.recipe import Recipe
+from weft.train.recipe import Recipe, Tell, silence
 from weft.train.saving import checkpoints
 from weft.train.stopping import Stop, Why
 from weft.train.world import World, join_world
@@ -62,6 +62,7 @@ def train(
     device: str = "auto",
     shard_mib: int | None = None,
     watch: Watcher | None = None,
+    tell: Tell = silence,
 ) -> RunResult:
     """Train a recipe, in this process or in all those that ``torchrun`` started.
 
@@ -77,6 +78,7 @@ def train(
         shard_mib: also write the averaged weights in 16 bits into ``averaged``, in files of at most
             so many MiB, for machines from which only small files return.
         watch: called after every step.
+        tell: called while the recipe prepares what it needs.
 
     Returns:
         How it ended. A model is exported at the last step and where time was up.
@@ -94,7 +96,7 @@ def train(
         is_begun = _check_folder(run, is_resumed=is_resumed)
         world.wait()  # before one process writes what another still looks at
         if world.is_first:
-            recipe.prepare(_make(cache))
+            recipe.prepare(_make(cache), tell)
         world.wait()
         recipe.open(cache)
         with closing(Loop(recipe, config, world, run)) as loop:

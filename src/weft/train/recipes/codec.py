@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -23,7 +23,7 @@ from weft.nn.seanet import SeanetConfig
 from weft.nn.vocos import VocosConfig
 from weft.rng import Rng
 from weft.train.config import LoopConfig, set_fields, split_fields
-from weft.train.recipe import Batch, Item, Objective, Recipe
+from weft.train.recipe import Batch, Item, Objective, Recipe, Tell, silence
 from weft.train.recipes.codec_adversary import AdversarialConfig
 from weft.train.recipes.codec_card import CODEC, CODEC_ALL, LINEAR, write_folder
 from weft.train.recipes.codec_check import (
@@ -107,9 +107,15 @@ class CodecRecipe(Recipe):
     def _find(self) -> list[Manifest]:
         return [find_corpus(corpus, root=self._root) for corpus in self.config.corpora]
 
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         for split in ("train", "valid"):
-            make_sample_cache(self._find(), cache, self._cache_config, split=split)
+            make_sample_cache(
+                self._find(),
+                cache,
+                self._cache_config,
+                split=split,
+                on_progress=partial(tell, f"decoding recordings, {split}"),
+            )
 
     def open(self, cache: Path) -> None:
         self._manifests = self._find()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -21,7 +22,7 @@ from weft.metrics.embedders.corpus_ssl import CorpusSsl, clip_statistics
 from weft.nn.ssl_encoder import SslEncoderConfig
 from weft.rng import Rng
 from weft.train.config import LoopConfig, set_fields, split_fields
-from weft.train.recipe import Batch, Recipe
+from weft.train.recipe import Batch, Recipe, Tell, silence
 from weft.train.recipes.ssl_card import write_folder
 from weft.train.recipes.ssl_damage import DamageConfig, damage
 from weft.train.recipes.ssl_module import ObjectiveConfig, SslModule
@@ -115,10 +116,16 @@ class SslRecipe(Recipe):
     def _cache_config(self) -> CacheConfig:
         return CacheConfig(sample_rate=self.config.encoder.mel.sample_rate)
 
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         manifests = self._find()
         for split in ("train", "valid"):
-            make_sample_cache(manifests, cache, self._cache_config, split=split)
+            make_sample_cache(
+                manifests,
+                cache,
+                self._cache_config,
+                split=split,
+                on_progress=partial(tell, f"decoding recordings, {split}"),
+            )
 
     def open(self, cache: Path) -> None:
         self._manifests = self._find()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -21,7 +22,7 @@ from weft.process.sequence import EncodedCanvas
 from weft.rng import Rng
 from weft.sampling.steps_masked import MaskedSamplerConfig, PredictFn, fill_tokens
 from weft.train.config import LoopConfig, set_fields, split_fields
-from weft.train.recipe import Batch, Item, Recipe
+from weft.train.recipe import Batch, Item, Recipe, Tell, silence
 from weft.train.recipes.ssl import CORPORA
 from weft.train.recipes.tokens_baselines import TokenCounts
 from weft.train.recipes.tokens_card import write_folder
@@ -104,15 +105,28 @@ class TokensRecipe(Recipe):
             raise ConfigError("the recipe must be opened before it can give examples")
         return self._opened
 
-    def prepare(self, cache: Path) -> None:
+    def prepare(self, cache: Path, tell: Tell = silence) -> None:
         manifests = self._find()
         if not self.config.codec:
             make_random_codec(manifests, cache)
         codec, digest = self._open_codec(manifests, cache)
         codec.to(find_device(self.config.encode_device))
         for split in ("train", "valid"):
-            samples = make_sample_cache(manifests, cache, _cache_config(codec), split=split)
-            encode_corpora(samples, _features(cache), codec, digest, self._encode(split))
+            samples = make_sample_cache(
+                manifests,
+                cache,
+                _cache_config(codec),
+                split=split,
+                on_progress=partial(tell, f"decoding recordings, {split}"),
+            )
+            encode_corpora(
+                samples,
+                _features(cache),
+                codec,
+                digest,
+                self._encode(split),
+                on_progress=partial(tell, f"encoding recordings, {split}"),
+            )
 
     def open(self, cache: Path) -> None:
         manifests = self._find()

@@ -1,6 +1,6 @@
 """Recordings as tokens: encoded once by a trained codec, in a few versions, then cut into crops."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import final
 
@@ -118,6 +118,8 @@ def encode_corpora(
     codec: TokenCodec,
     codec_digest: Digest,
     config: EncodeConfig,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Encode what is not in the cache of features yet.
 
@@ -129,6 +131,7 @@ def encode_corpora(
         codec: in eval mode, on the device that encodes.
         codec_digest: of its weights and settings.
         config: which versions, in pieces of which length.
+        on_progress: called with the recordings done and their number.
 
     Raises:
         ConfigError: samples of another rate or of two channels, or more codes than 16 bits tell
@@ -150,6 +153,8 @@ def encode_corpora(
                 num_overlap=round(config.overlap_s * codec.sample_rate / codec.hop_length),
             )
             features.put(source, maker, {"codes": codes.astype(np.uint16)})
+        if on_progress is not None:
+            on_progress(index + 1, len(cache.entries))
 
 
 def open_tokens(
