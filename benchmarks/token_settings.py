@@ -24,9 +24,10 @@ import torch
 
 import weft
 from weft.audio.audio import Audio
+from weft.auto import Auto
 from weft.canvas.canvas import Region, Window
 from weft.canvas.compose import compose
-from weft.canvas.filler import Fill
+from weft.canvas.filler import Fill, Filler
 from weft.canvas.windows import context_samples, read_window
 from weft.checkpoint import digest_of
 from weft.classical.autoregressive import Lpc
@@ -41,7 +42,7 @@ from weft.sampling.token_filler import TokenFiller
 from weft.sampling.token_model import TokenModel, read_token_model
 from weft.sampling.token_settings import TokenFillerConfig
 
-CORPORA = ("music", "piano", "environment", "sounds")
+CORPORA = ("music", "piano", "environment")
 LONGEST_S = 60.0
 NUM_BEST = 8
 
@@ -118,11 +119,14 @@ def find_cases(split: str, lengths_ms: list[float], num_gaps: int) -> dict[float
     return cases
 
 
-def distances(cases: list[Case], context_fn: TokenFiller, fill: FillFn) -> np.ndarray:
-    """Return how far the nearest of each gap's fills is from the truth."""
+def distances(cases: list[Case], filler: Filler, fill: FillFn) -> np.ndarray:
+    """Return how far the nearest of each gap's fills is from the truth.
+
+    The filler says how much of the recording is heard.
+    """
     found = []
     for case in cases:
-        context = context_samples(context_fn, case.gap, case.audio.sample_rate)
+        context = context_samples(filler, case.gap, case.audio.sample_rate)
         window = read_window(case.audio, case.gap, [], context)
         first = max(0, case.gap.start - 12000)
         truth = case.audio.read(first, min(case.audio.num_samples, case.gap.stop + 12000))
@@ -136,7 +140,7 @@ def distances(cases: list[Case], context_fn: TokenFiller, fill: FillFn) -> np.nd
     return np.array(found)
 
 
-def fill_with(filler: TokenFiller | Lpc | Similarity, num_takes: int = 1) -> FillFn:
+def fill_with(filler: Filler, num_takes: int = 1) -> FillFn:
     def fill(case: Case, window: Window) -> list[np.ndarray]:
         proposals = filler.fill([window], num_takes=num_takes, rng=Rng(0))[0]
         return [compose(window, proposal) for proposal in proposals]
@@ -181,23 +185,24 @@ def table(model: TokenModel, gap_ms: float, cases: list[Case], options: argparse
         return model.to_filler(config=settings[0], sampler=settings[1])
 
     base_filler = made(own)
-    fills: dict[str, FillFn] = {
-        "as it is": fill_with(base_filler),
-        "codec's round trip": round_trip_of(base_filler),
-        f"best of {NUM_BEST}, truth known": fill_with(base_filler, NUM_BEST),
-        "lpc": fill_with(Lpc()),
-        "similarity": fill_with(Similarity()),
+    fills: dict[str, tuple[Filler, FillFn]] = {
+        "as it is": (base_filler, fill_with(base_filler)),
+        "codec's round trip": (base_filler, round_trip_of(base_filler)),
+        f"best of {NUM_BEST}, truth known": (base_filler, fill_with(base_filler, NUM_BEST)),
     }
+    for filler in (Lpc(), Similarity(), Auto()):
+        fills[filler.name] = filler, fill_with(filler)
     changed = dict(variants(*own))
     if options.slow:
         changed |= slow_variants(*own)
     if options.only is not None:
         changed = {name: pair for name, pair in changed.items() if name in options.only}
-    fills |= {name: fill_with(made(settings)) for name, settings in changed.items()}
+    for name, settings in changed.items():
+        fills[name] = made(settings), fill_with(made(settings))
     rows, base = [], np.empty(0)
-    for name, fill in fills.items():
+    for name, (filler, fill) in fills.items():
         started = time.process_time()
-        values = distances(cases, base_filler, fill)
+        values = distances(cases, filler, fill)
         base = values if not rows else base
         rows.append(row(name, values, base, cases, time.process_time() - started))
     num_recordings = len({case.cluster for case in cases})
