@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,9 @@ def test_experiments_learn_size_and_codec_of_a_model(folder: Path, chord: Audio)
     classical = load_from_zoo("silence")
     assert classical.num_parameters == 0
     assert classical.round_trip is None
+
+
+def test_only_trained_models_have_a_digest(folder: Path) -> None:
+    text = (folder / "model.json").read_bytes()
+    assert zoo.digest_of(folder) == zoo.digest_of(str(folder)) == hashlib.sha256(text).hexdigest()
+    assert zoo.digest_of("lpc") is None

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
+from weft import zoo
 from weft.audio.audio import Audio
 from weft.audio.proof import Proof
 from weft.canvas.canvas import Region
@@ -78,6 +79,8 @@ class Receipt:
     """Name and digest of each file that was written, in order."""
     versions: Mapping[str, str]
     """Of Weft, Python and the packages that touch samples."""
+    model_sha256: str | None = None
+    """Of a trained model's ``model.json``, which holds the digests of its weights."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -166,7 +169,11 @@ def make_receipt(
             "num_channels": audio.num_channels,
             "num_samples": audio.num_samples,
         },
-        "model": {"name": settings.model, "version": __version__},
+        "model": {
+            "name": settings.model,
+            "version": __version__,
+            "sha256": zoo.digest_of(settings.model),
+        },
         "settings": asdict(settings),
         "outputs": [{"path": str(path.absolute()), "sha256": sha256_of(path)} for path in outputs],
         "format": format,
@@ -248,4 +255,5 @@ def _parse(content: Mapping[str, Any]) -> Receipt:
         gaps=gaps,
         outputs=tuple((str(out["path"]), str(out["sha256"])) for out in content["outputs"]),
         versions={str(k): str(v) for k, v in content["versions"].items()},
+        model_sha256=content.get("model", {}).get("sha256"),
     )

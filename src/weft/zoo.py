@@ -4,6 +4,7 @@ Listing and describing them imports no numerical package.
 """
 
 import difflib
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -250,13 +251,35 @@ def load(name: str | Path) -> "Model":
     return Model(make(), card)
 
 
-def _find(name: str | Path) -> tuple[Callable[[], "Filler"], ModelCard]:
-    known = names()
-    if isinstance(name, str) and name in known:
-        return _MODELS[name] if name in _MODELS else _open(_SHIPPED / name)
+def digest_of(name: str | Path) -> str | None:
+    """Return what tells the weights of a trained model from all others; None for classical models.
+
+    Args:
+        name: as `load` takes it.
+
+    Raises:
+        CheckpointError: as `describe`.
+    """
+    folder = _folder_of(name)
+    return None if folder is None else hashlib.sha256(_read(folder / _CONFIG)).hexdigest()
+
+
+def _folder_of(name: str | Path) -> Path | None:
+    """Return where a trained model is; None for classical ones and for names of no model."""
+    if isinstance(name, str) and name in names():
+        return None if name in _MODELS else _SHIPPED / name
     folder = Path(name)
-    if isinstance(name, Path) or folder.is_dir() or len(folder.parts) > 1:
+    is_folder = isinstance(name, Path) or folder.is_dir() or len(folder.parts) > 1
+    return folder if is_folder else None
+
+
+def _find(name: str | Path) -> tuple[Callable[[], "Filler"], ModelCard]:
+    if isinstance(name, str) and name in _MODELS:
+        return _MODELS[name]
+    folder = _folder_of(name)
+    if folder is not None:
         return _open(folder)
+    known = names()
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise CheckpointError(

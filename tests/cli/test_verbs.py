@@ -312,3 +312,21 @@ def test_replay_of_what_is_no_receipt(weft, tmp_path, content, words):
     assert ran.status == 3, ran.err
     for word in ["r.json", *words]:
         assert word in ran.err
+
+
+def test_replay_knows_the_weights_of_a_trained_model(weft, take, tmp_path):
+    from tiny_tokens import CODEC, make_codec, make_network
+    from weft.sampling.token_model import TokenModelConfig, write_token_model
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    network = make_network(codebook_size=32)
+    config = TokenModelConfig(codec=CODEC, network=network.config, name="mine")
+    write_token_model(folder, config=config, codec=make_codec(), network=network)
+    receipt = make_receipt(weft, take, "--model", str(folder))
+    assert weft("replay", receipt, "--json").json["is_same"] is True
+    other = make_network(codebook_size=32, spread=1.0)
+    write_token_model(folder, config=config, codec=make_codec(), network=other)
+    ran = weft("replay", receipt)
+    assert ran.status == 5
+    assert "are not those of the receipt" in ran.err

@@ -86,6 +86,11 @@ def _repeat(known: "Receipt", path: Path, folder: Path, screen: Screen, *, overw
     from weft.receipt import sha256_of, versions
 
     zoo.describe(known.settings.model)
+    if zoo.digest_of(known.settings.model) != known.model_sha256:
+        raise ReplayError(
+            f"{receipt_name(known)}: the weights of {known.settings.model!r} are not those of the "
+            f"receipt (digest {known.model_sha256}); put back the model that it names"
+        )
     settings = known.settings
     audio = read_audio(path, salvage=settings.salvage, allow_nonfinite=settings.allow_nonfinite)
     suffix = Path(known.outputs[0][0]).suffix if known.outputs else path.suffix
