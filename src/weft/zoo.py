@@ -280,7 +280,7 @@ def _find(name: str | Path) -> tuple[Callable[[], "Filler"], ModelCard]:
     if folder is not None:
         return _open(folder)
     known = names()
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise CheckpointError(
         f"no model and no folder is called {name!r}; {hint}known are: {', '.join(known)}"
