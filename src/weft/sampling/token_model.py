@@ -57,7 +57,7 @@ class TokenModelConfig:
     good_for: str = "gaps of 100 ms to 1 s"
     """One line: when to use it."""
     sources: tuple[str, ...] = (
-        "Shoham et al. 2026, AIDD: audio inpainting by discrete diffusion on tokens",
+        "Dror et al. 2026, Token-based audio inpainting via discrete diffusion",
     )
     """Publications, at most 16."""
 
