@@ -60,6 +60,8 @@ def page(results: Mapping[str, Any], name: str) -> list[str]:
     items = ", ".join(f"{m} {n} in {files} recordings" for m, (n, files) in counts.items())
     takes = results["settings"]["takes"]
     title = results["title"] + (f", best of {takes} knowing the truth" if takes > 1 else "")
+    if any(row["row"].endswith("(round trip)") for row in results["rows"]):
+        title += ", models with a codec"
     if not results["settings"]["sample_rate"]:
         title += ", at each file's own rate and channels"
     return [
