@@ -13,6 +13,7 @@ favours that one; a row shows it as it was trained. Prints Markdown.
 import argparse
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from weft.data.corpora import find_corpus
 from weft.data.crops import CropConfig, CropSource
 from weft.data.samples import CacheConfig, make_sample_cache
 from weft.folders import default_cache
-from weft.nn.quantiser import Quantiser, QuantiserConfig
+from weft.nn.quantiser import QuantiserConfig
 from weft.rng import Rng
 from weft.train.recipes.codec import CORPORA
 from weft.train.recipes.codec_check import Place, find_places, round_trip
@@ -48,11 +49,10 @@ def features_of(codec: WavTokenizer, source: CropSource, num_frames: int) -> tor
 def with_codebook(codec: WavTokenizer, features: torch.Tensor, size: int) -> WavTokenizer:
     """Return the codec with a codebook of so many codes."""
     config = QuantiserConfig(codebook_size=size, width=features.shape[1], num_init_steps=NUM_ROUNDS)
-    quantiser = Quantiser(config)
-    quantiser.start(features, torch.Generator().manual_seed(0))
-    changed = WavTokenizer(codec.config)
-    changed.load_state_dict(codec.state_dict())
-    changed.quantiser = quantiser
+    changed = WavTokenizer(replace(codec.config, quantiser=config))
+    changed.encoder.load_state_dict(codec.encoder.state_dict())
+    changed.decoder.load_state_dict(codec.decoder.state_dict())
+    changed.quantiser.start(features, torch.Generator().manual_seed(0))
     return changed.eval()
 
 
