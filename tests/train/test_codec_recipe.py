@@ -268,6 +268,15 @@ def test_settings_of_the_parts_can_be_told() -> None:
         make("small", {"objective": "1"}, [])
 
 
+def test_the_frame_rate_is_a_setting() -> None:
+    codec = make("small", {"tokens_per_s": "40"}, [])[0].config.codec
+    assert codec.encoder.hop_length == codec.decoder.hop_length == 600
+    assert codec.decoder.n_fft == 2400
+    assert codec.sample_rate / codec.encoder.hop_length == 40
+    with pytest.raises(ConfigError, match="tokens_per_s must be 75 or 40"):
+        make("small", {"tokens_per_s": "50"}, [])
+
+
 def test_the_base_size_is_the_papers() -> None:
     config = PRESETS["base"][0]
     with torch.device("meta"):

@@ -243,6 +243,20 @@ def _small_codec(codebook_size: int, width: int = 128, dead_below: float = 0.05)
     )
 
 
+_STRIDES = {"75": (2, 4, 5, 8), "40": (4, 5, 5, 6)}
+"""Strides of the encoder by tokens a second at 24 kHz, as published."""
+
+
+def _at_rate(codec: WavTokenizerConfig, tokens_per_s: str) -> WavTokenizerConfig:
+    """Return a codec of another frame rate; spectra are four frames long."""
+    if tokens_per_s not in _STRIDES:
+        raise ConfigError(f"tokens_per_s must be {' or '.join(_STRIDES)}, got {tokens_per_s!r}")
+    encoder = replace(codec.encoder, strides=_STRIDES[tokens_per_s])
+    hop_length = encoder.hop_length
+    decoder = replace(codec.decoder, n_fft=4 * hop_length, hop_length=hop_length)
+    return replace(codec, encoder=encoder, decoder=decoder)
+
+
 _SMALL_MEL = MelLossConfig(
     n_ffts=(256, 512, 1024, 2048),
     hop_lengths=(64, 128, 256, 512),
@@ -340,7 +354,7 @@ def make(
     Args:
         preset: one of `PRESETS`.
         overrides: settings as text, by the name of a field of the recipe, its objective or its
-            augmentation; ``codebook_size`` of its codec.
+            augmentation; ``codebook_size`` and ``tokens_per_s`` (75 or 40) of its codec.
         data: corpora in place of the recipe's own, each with the share that `CORPORA` gives it, or
             a quarter.
 
@@ -355,7 +369,8 @@ def make(
     for name in ("objective", "augment"):
         parts[name], rest = set_fields(getattr(config, name), rest)
     quantiser, rest = set_fields(config.codec.quantiser, rest)
-    parts["codec"] = replace(config.codec, quantiser=quantiser)
+    codec = replace(config.codec, quantiser=quantiser)
+    parts["codec"] = _at_rate(codec, rest.pop("tokens_per_s")) if "tokens_per_s" in rest else codec
     nested, rest = split_fields(CodecConfig, rest)
     for name in set(nested) & {*parts, "corpora"}:
         raise ConfigError(f"{name} is no single value; set its parts, or corpora with --data")
