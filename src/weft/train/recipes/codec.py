@@ -22,7 +22,7 @@ from weft.nn.quantiser import QuantiserConfig
 from weft.nn.seanet import SeanetConfig
 from weft.nn.vocos import VocosConfig
 from weft.rng import Rng
-from weft.train.config import LoopConfig, set_fields, split_fields
+from weft.train.config import LoopConfig, set_fields
 from weft.train.recipe import Batch, Item, Objective, Recipe, Tell, silence
 from weft.train.recipes.codec_adversary import AdversarialConfig
 from weft.train.recipes.codec_card import CODEC, CODEC_ALL, LINEAR, write_folder
@@ -34,6 +34,7 @@ from weft.train.recipes.codec_check import (
     round_trip,
 )
 from weft.train.recipes.codec_module import CodecModule, CodecObjectiveConfig
+from weft.train.recipes.settings import apply_settings, preset_of
 
 CORPORA = {"music": 0.4, "piano": 0.25, "sounds": 0.2, "environment": 0.15}
 """Share of each corpus in an epoch."""
@@ -361,22 +362,19 @@ def make(
     Raises:
         ConfigError: no such preset or setting, or a value out of range.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset {preset!r}; presets are {', '.join(PRESETS)}")
-    config, loop = PRESETS[preset]
-    rest = dict(overrides)
-    parts: dict[str, Any] = {}
-    for name in ("objective", "augment"):
-        parts[name], rest = set_fields(getattr(config, name), rest)
-    quantiser, rest = set_fields(config.codec.quantiser, rest)
+    config, loop = preset_of(PRESETS, preset)
+    quantiser, rest = set_fields(config.codec.quantiser, overrides)
     codec = replace(config.codec, quantiser=quantiser)
-    parts["codec"] = _at_rate(codec, rest.pop("tokens_per_s")) if "tokens_per_s" in rest else codec
-    nested, rest = split_fields(CodecConfig, rest)
-    for name in set(nested) & {*parts, "corpora"}:
-        raise ConfigError(f"{name} is no single value; set its parts, or corpora with --data")
-    config, _ = set_fields(replace(config, **parts), nested)
-    if rest:
-        raise ConfigError(f"the recipe codec has no setting {', '.join(sorted(rest))}")
-    if data:
-        config = replace(config, corpora={name: CORPORA.get(name, 0.25) for name in data})
+    if "tokens_per_s" in rest:
+        codec = _at_rate(codec, rest.pop("tokens_per_s"))
+    if "codec" in rest:
+        raise ConfigError("codec is no single value; set its parts")
+    config = apply_settings(
+        replace(config, codec=codec),
+        rest,
+        recipe="codec",
+        parts=("objective", "augment"),
+        data=data,
+        shares=CORPORA,
+    )
     return CodecRecipe(config), loop

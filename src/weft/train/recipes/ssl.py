@@ -1,7 +1,7 @@
 """``weft train ssl``: the encoder behind the embedder that comes with the package."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -21,8 +21,9 @@ from weft.losses.ssl import effective_rank, feature_std
 from weft.metrics.embedders.corpus_ssl import CorpusSsl, clip_statistics
 from weft.nn.ssl_encoder import SslEncoderConfig
 from weft.rng import Rng
-from weft.train.config import LoopConfig, set_fields, split_fields
+from weft.train.config import LoopConfig
 from weft.train.recipe import Batch, Recipe, Tell, silence
+from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.ssl_card import write_folder
 from weft.train.recipes.ssl_damage import DamageConfig, damage
 from weft.train.recipes.ssl_module import ObjectiveConfig, SslModule
@@ -343,19 +344,7 @@ def make(
     Raises:
         ConfigError: no such preset or setting, or a value out of range.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset {preset!r}; presets are {', '.join(PRESETS)}")
-    config, loop = PRESETS[preset]
-    parts: dict[str, Any] = {}
-    rest = dict(overrides)
-    for name in ("objective", "encoder", "augment", "damage"):
-        parts[name], rest = set_fields(getattr(config, name), rest)
-    nested, rest = split_fields(SslConfig, rest)
-    for name in set(nested) & {*parts, "corpora"}:
-        raise ConfigError(f"{name} is no single value; set its parts, or corpora with --data")
-    config, _ = set_fields(replace(config, **parts), nested)
-    if rest:
-        raise ConfigError(f"the recipe ssl has no setting {', '.join(sorted(rest))}")
-    if data:
-        config = replace(config, corpora={name: CORPORA.get(name, 0.25) for name in data})
+    config, loop = preset_of(PRESETS, preset)
+    parts = ("objective", "encoder", "augment", "damage")
+    config = apply_settings(config, overrides, recipe="ssl", parts=parts, data=data, shares=CORPORA)
     return SslRecipe(config), loop

@@ -21,8 +21,9 @@ from weft.errors import ConfigError
 from weft.process.sequence import EncodedCanvas
 from weft.rng import Rng
 from weft.sampling.steps_masked import MaskedSamplerConfig, PredictFn, fill_tokens
-from weft.train.config import LoopConfig, set_fields, split_fields
+from weft.train.config import LoopConfig
 from weft.train.recipe import Batch, Item, Recipe, Tell, silence
+from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.ssl import CORPORA
 from weft.train.recipes.tokens_baselines import TokenCounts
 from weft.train.recipes.tokens_card import write_folder
@@ -361,21 +362,11 @@ def make(
     Raises:
         ConfigError: no such preset or setting, or a value out of range.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset {preset!r}; presets are {', '.join(PRESETS)}")
-    config, loop = PRESETS[preset]
+    config, loop = preset_of(PRESETS, preset)
     if "codebook_size" in overrides:
         raise ConfigError("codebook_size is the codec's; choose another codec")
-    parts: dict[str, Any] = {}
-    rest = dict(overrides)
-    for name in ("network", "objective", "spans", "encode"):
-        parts[name], rest = set_fields(getattr(config, name), rest)
-    nested, rest = split_fields(TokensConfig, rest)
-    for name in set(nested) & {*parts, "corpora"}:
-        raise ConfigError(f"{name} is no single value; set its parts, or corpora with --data")
-    config, _ = set_fields(replace(config, **parts), nested)
-    if rest:
-        raise ConfigError(f"the recipe tokens has no setting {', '.join(sorted(rest))}")
-    if data:
-        config = replace(config, corpora={name: CORPORA.get(name, 0.25) for name in data})
+    parts = ("network", "objective", "spans", "encode")
+    config = apply_settings(
+        config, overrides, recipe="tokens", parts=parts, data=data, shares=CORPORA
+    )
     return TokensRecipe(config), loop
