@@ -357,7 +357,8 @@ def test_disk_full_when_the_receipt_is_written(weft, take, monkeypatch):
 
 
 STALL = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 from weft.audio import publish
 def stall(path, synchronise=publish._synchronise):
     print("stalled", flush=True)
