@@ -15,7 +15,7 @@ class EncodedCanvas:
     """A batch of encoded sequences with parts missing.
 
     There are no seconds, samples or fades here: frames only. What stands at unknown positions of
-    ``x`` has no meaning, unless a caller says that it is a draft.
+    ``x`` has no meaning.
     """
 
     x: Int[Tensor, "b l"] | Float[Tensor, "b l d"]
@@ -24,6 +24,8 @@ class EncodedCanvas:
     """True where a frame is observed and must be kept."""
     valid: Bool[Tensor, "b l"]
     """True where a frame is no batch padding."""
+    draft: Float[Tensor, "b l d"] | None = None
+    """What may stand at unknown frames: where a sampler that takes a draft begins."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.x.shape[:2])
@@ -33,6 +35,11 @@ class EncodedCanvas:
                     f"{name} has the shape {tuple(value.shape)}, but x has {shape[0]} sequences of "
                     f"{shape[1]} frames; give one value a frame"
                 )
+        if self.draft is not None and self.draft.shape != self.x.shape:
+            raise ShapeError(
+                f"the draft has the shape {tuple(self.draft.shape)}, but x has "
+                f"{tuple(self.x.shape)}; a draft holds a whole sequence of frames"
+            )
 
     @property
     def unknown(self) -> Bool[Tensor, "b l"]:
