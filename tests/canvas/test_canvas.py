@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from weft.audio.audio import Audio
 from weft.canvas.canvas import Canvas, Region, Window, merge_regions
-from weft.errors import RegionError
+from weft.errors import RegionError, ShapeError
 
 AUDIO = Audio.from_samples(np.zeros((1, 100)), 100)
 
@@ -91,3 +91,26 @@ def test_a_gap_at_an_end_has_an_empty_side() -> None:
     )
     assert window.before().shape == (2, 0)
     assert window.after().shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("draft", "strength", "message"),
+    [
+        (np.zeros((1, 4)), None, "both a draft and its strength"),
+        (None, 0.5, "both a draft and its strength"),
+        (np.zeros((1, 5)), 0.5, "has 5 samples, the gap 4"),
+    ],
+)
+def test_a_window_refuses_a_draft_that_does_not_belong(
+    draft: np.ndarray | None, strength: float | None, message: str
+) -> None:
+    with pytest.raises(ShapeError, match=message):
+        Window(
+            samples=np.zeros((1, 10)),
+            known=np.arange(10) >= 4,
+            gap=Region(start=0, stop=4),
+            start=0,
+            sample_rate=100,
+            draft=draft,
+            draft_strength=strength,
+        )

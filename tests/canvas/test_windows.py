@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fillers import NoiseFiller
 from weft.audio.audio import Audio, Patch
-from weft.canvas.canvas import Region
+from weft.canvas.canvas import Canvas, Region
+from weft.canvas.style import Style
 from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
 from weft.errors import AudioFormatError
 
@@ -81,3 +82,41 @@ def test_the_context_is_what_the_filler_wants_as_far_as_memory_allows() -> None:
     gap, filler = Region(start=10, stop=20), NoiseFiller(context=60_000.0)
     assert context_samples(filler, gap, 48000, num_channels=2) == 60 * 48000
     assert context_samples(filler, gap, 192000, num_channels=8) == 1_500_000
+
+
+def test_a_window_gets_the_draft_of_the_canvas_and_not_what_was_laid_over_it() -> None:
+    audio = Audio.from_samples(np.arange(100.0)[None], 1000)
+    gap = Region(start=40, stop=50)
+    canvas = Canvas(audio=audio, gaps=(gap,), draft_strength=0.5, style=Style(tags=("rain",)))
+    filled = audio.patched([Patch(start=35, samples=np.full((1, 10), -1.0))])
+    window = read_window(filled, gap, canvas.gaps, 10, canvas=canvas)
+    assert window.draft is not None
+    assert window.draft[0].tolist() == list(range(40, 50))
+    assert (window.draft_strength, window.style) == (0.5, canvas.style)
+    assert window.samples[0].tolist() == [
+        30,
+        31,
+        32,
+        33,
+        34,
+        *[-1.0] * 5,
+        *[0.0] * 10,
+        *range(50, 60),
+    ]
+    assert not window.known[10:20].any()
+
+
+def test_an_empty_gap_has_no_draft() -> None:
+    audio = Audio.from_samples(np.ones((1, 100)), 1000)
+    canvas = Canvas(audio=audio, gaps=(Region(start=40, stop=50),))
+    window = read_window(audio, canvas.gaps[0], canvas.gaps, 10, canvas=canvas)
+    assert (window.draft, window.draft_strength, window.style) == (None, None, None)
+
+
+def test_a_draft_that_is_not_a_number_is_named() -> None:
+    samples = np.zeros((2, 100))
+    samples[1, 45] = np.nan
+    gap = Region(start=40, stop=50)
+    canvas = Canvas(audio=Audio.from_samples(samples, 100), gaps=(gap,), draft_strength=1.0)
+    with pytest.raises(AudioFormatError, match="nan at sample 45, channel 1.*inpaint"):
+        read_window(canvas.audio, gap, canvas.gaps, 20, canvas=canvas)

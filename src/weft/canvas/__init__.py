@@ -2,4 +2,5 @@
 
 from weft.canvas.canvas import Canvas as Canvas
 from weft.canvas.canvas import Region as Region
+from weft.canvas.style import Style as Style
 from weft.canvas.tasks import inpaint as inpaint

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.audio.audio import Audio
-from weft.errors import RegionError
+from weft.canvas.style import Style
+from weft.errors import RegionError, ShapeError
 from weft.shapes import Known
 
 
@@ -70,6 +71,8 @@ class Canvas:
     """What the user says should be heard."""
     low_band_hz: float | None = None
     """Below this frequency all is known, at all times (super-resolution); None: no such band."""
+    style: Style | None = None
+    """What the fills should sound like; None: only like what is around them."""
 
     def __post_init__(self) -> None:
         previous = 0
@@ -112,6 +115,20 @@ class Window:
     """Position of the window in the recording, in samples."""
     sample_rate: int
     """Samples per second."""
+    draft: Float[np.ndarray, "c g"] | None = None
+    """What may stand in the gap; None: there is no draft."""
+    draft_strength: float | None = None
+    """How far the draft may be changed, in [0, 1]; given exactly where there is a draft."""
+    style: Style | None = None
+    """What the fill should sound like; None: only like what is around it."""
+
+    def __post_init__(self) -> None:
+        if (self.draft is None) != (self.draft_strength is None):
+            raise ShapeError("a window holds both a draft and its strength, or neither")
+        if self.draft is not None and self.draft.shape[1] != self.gap.num_samples:
+            raise ShapeError(
+                f"the draft has {self.draft.shape[1]} samples, the gap {self.gap.num_samples}"
+            )
 
     @property
     def num_channels(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.canvas.canvas import Window
+from weft.errors import ConfigError
 from weft.rng import Rng
 from weft.shapes import Samples
 
@@ -66,6 +67,36 @@ class Filler(abc.ABC):
     def round_trip(self) -> RoundTripFn | None:
         """What its codec makes of sound without a gap, which bounds its fills; None: no codec."""
         return None
+
+    @property
+    def uses_draft(self) -> bool:
+        """Whether it starts from `Window.draft` where there is one; others are given none."""
+        return False
+
+    @property
+    def uses_style(self) -> bool:
+        """Whether it follows `Window.style`; others are given none."""
+        return False
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names that `Style.tags` may hold, in order; none unless it `uses_style`."""
+        return ()
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether it fills windows in which nothing is known."""
+        return False
+
+    def with_steps(self, num_steps: int) -> "Filler":
+        """Return this filler with another number of sampling steps, >= 1.
+
+        Raises:
+            ConfigError: it does not sample in steps.
+        """
+        raise ConfigError(
+            f"{self.name} takes no number of steps ({num_steps} asked for); leave it out"
+        )
 
     @abc.abstractmethod
     def context_ms(self, gap_ms: float) -> float:

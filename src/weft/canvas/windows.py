@@ -7,9 +7,10 @@ from itertools import pairwise
 import numpy as np
 
 from weft.audio.audio import Audio
-from weft.canvas.canvas import Region, Window
+from weft.canvas.canvas import Canvas, Region, Window
 from weft.canvas.filler import Filler
 from weft.errors import AudioFormatError
+from weft.shapes import Samples
 
 BATCH_SAMPLES = 1 << 22
 """Samples, channels counted, that the windows of one batch hold together (32 MB)."""
@@ -38,7 +39,14 @@ def split_gap(gap: Region, max_samples: int | None) -> tuple[Region, ...]:
     )
 
 
-def read_window(audio: Audio, gap: Region, unknown: Sequence[Region], context: int) -> Window:
+def read_window(
+    audio: Audio,
+    gap: Region,
+    unknown: Sequence[Region],
+    context: int,
+    *,
+    canvas: Canvas | None = None,
+) -> Window:
     """Read the stretch around a gap.
 
     Args:
@@ -46,9 +54,10 @@ def read_window(audio: Audio, gap: Region, unknown: Sequence[Region], context: i
         gap: what is to be filled, in samples of the recording.
         unknown: all regions not yet filled, sorted and disjoint, ``gap`` among them or not.
         context: samples wanted on each side; fewer at the ends of the recording.
+        canvas: whose draft and style the window gets; None: it gets neither.
 
     Raises:
-        AudioFormatError: a known sample of the stretch is not finite.
+        AudioFormatError: a known sample of the stretch, or one of the draft, is not finite.
     """
     start = max(0, gap.start - context)
     stop = min(audio.num_samples, gap.stop + context)
@@ -59,6 +68,10 @@ def read_window(audio: Audio, gap: Region, unknown: Sequence[Region], context: i
     for region in (*unknown[first:last], gap):
         known[max(0, region.start - start) : max(0, region.stop - start)] = False
     samples[:, ~known] = 0
+    draft, strength = None, None if canvas is None else canvas.draft_strength
+    if canvas is not None and strength is not None:
+        draft = canvas.audio.read(gap.start, gap.stop)
+        _check_draft(draft, gap)
     if not np.isfinite(samples).all():
         channel, index = np.argwhere(~np.isfinite(samples))[0]
         raise AudioFormatError(
@@ -72,7 +85,20 @@ def read_window(audio: Audio, gap: Region, unknown: Sequence[Region], context: i
         gap=gap.shifted(-start),
         start=start,
         sample_rate=audio.sample_rate,
+        draft=draft,
+        draft_strength=strength,
+        style=None if canvas is None else canvas.style,
     )
+
+
+def _check_draft(draft: Samples, gap: Region) -> None:
+    if not np.isfinite(draft).all():
+        channel, index = np.argwhere(~np.isfinite(draft))[0]
+        raise AudioFormatError(
+            f"the recording holds {draft[channel, index]} at sample {gap.start + index}, channel "
+            f"{channel}, where it is to be made anew from what stands there; fill that place "
+            "without a draft first ('weft inpaint')"
+        )
 
 
 def context_samples(filler: Filler, gap: Region, sample_rate: int, *, num_channels: int = 1) -> int:
