@@ -39,6 +39,11 @@ RECIPES = (
         module="weft.train.recipes.codec",
     ),
     RecipeEntry(
+        name="vae",
+        summary="Codec of one vector a frame (VAE), which latent models work on.",
+        module="weft.train.recipes.vae",
+    ),
+    RecipeEntry(
         name="tokens",
         summary="Transformer that fills in the tokens of a trained codec, by discrete diffusion.",
         module="weft.train.recipes.tokens",

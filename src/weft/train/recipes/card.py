@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from weft.data.manifest import Manifest
 
 _NUM_CURVE_ROWS = 12
@@ -33,6 +36,30 @@ def data_rows(manifests: Sequence[Manifest]) -> list[str]:
         licences = sorted({entry.licence or "not stated" for entry in entries})
         rows.append(f"| {manifest.name} | {len(entries)} | {hours:.2f} | {', '.join(licences)} |")
     return rows
+
+
+def distance_row(
+    name: str,
+    lsd: Float[np.ndarray, " n"],
+    snr_db: Float[np.ndarray, " n"],
+    corpora: Sequence[str],
+) -> str:
+    """Return a row of a table: distances of each corpus, of all, and signal-to-noise ratios of all.
+
+    Args:
+        name: of what was measured.
+        lsd: log-spectral distance of each gap.
+        snr_db: signal-to-noise ratio of each gap.
+        corpora: the corpus of each gap; columns are in the order of their names.
+    """
+    where = np.array(corpora)
+    cells = [_mean(lsd[where == corpus]) for corpus in sorted({*corpora})]
+    return f"| {name} | {' | '.join(cells)} | {_mean(lsd)} | {_mean(snr_db)} dB |"
+
+
+def _mean(values: Float[np.ndarray, " n"]) -> str:
+    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{values.mean():.2f} +- {error:.2f}"
 
 
 def attribution_lines(manifests: Sequence[Manifest]) -> list[str]:

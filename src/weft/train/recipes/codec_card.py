@@ -9,7 +9,7 @@ import numpy as np
 from weft.checkpoint import digest_of
 from weft.codecs.wavtokenizer import WavTokenizer, num_parameters, write_codec
 from weft.data.manifest import Manifest
-from weft.train.recipes.card import attribution_lines, curve_rows, data_rows
+from weft.train.recipes.card import attribution_lines, curve_rows, data_rows, distance_row
 from weft.train.recipes.codec_check import GAP_MS, Distances, Place
 from weft.version import __version__
 
@@ -151,22 +151,12 @@ def _card(
         num_recordings=len({(place.corpus, place.recording) for place in places}),
         corpora=" | ".join(f"{corpus}, LSD" for corpus in corpora),
         corpus_rules="|".join("---:" for _ in corpora),
-        rows="\n".join(_row(name, found, places, corpora) for name, found in distances.items()),
+        rows="\n".join(
+            distance_row(name, found.lsd, found.snr_db, [place.corpus for place in places])
+            for name, found in distances.items()
+        ),
         verdict=f"The round trip of what belongs into the gap is {verdict} than linear prediction.",
         perplexity=perplexity,
         data="\n".join(data_rows(manifests)),
         attribution="\n".join(attribution_lines(manifests)),
     )
-
-
-def _row(name: str, found: Distances, places: Sequence[Place], corpora: Sequence[str]) -> str:
-    cells = []
-    for corpus in corpora:
-        own = [x for x, place in zip(found.lsd, places, strict=True) if place.corpus == corpus]
-        cells.append(_mean(np.array(own)))
-    return f"| {name} | {' | '.join(cells)} | {_mean(found.lsd)} | {_mean(found.snr_db)} dB |"
-
-
-def _mean(values: np.ndarray) -> str:
-    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{values.mean():.2f} +- {error:.2f}"

@@ -57,7 +57,10 @@ class Distances:
 
 
 def find_places(cache: SampleCache, num_per_recording: int) -> list[Place]:
-    """Return evenly spaced gaps of every recording that is long enough, where there is sound."""
+    """Return evenly spaced gaps of every recording that is long enough, where there is sound.
+
+    Of recordings with two channels, the mean is taken.
+    """
     rate = cache.config.sample_rate
     length, gap_length = round(WINDOW_S * rate), round(GAP_MS * rate / 1000)
     start = (length - gap_length) // 2
@@ -68,7 +71,7 @@ def find_places(cache: SampleCache, num_per_recording: int) -> list[Place]:
         num = min(num_per_recording, spare // length + 1) if spare >= 0 else 0
         for i in range(num):
             first = spare * (2 * i + 1) // (2 * num)
-            samples = cache.read(index, first, first + length)
+            samples = cache.read(index, first, first + length).mean(axis=0, keepdims=True)
             level = np.mean(np.square(samples[:, gap.start : gap.stop], dtype=np.float64))
             if level >= 10 ** (MIN_LEVEL_DB / 10):
                 places.append(
@@ -102,7 +105,7 @@ def round_trip(
         mixed = torch.where(kept[..., None], frames.features, codec.embed(frames.codes))
         decoded = codec.decode(mixed)[:, : samples.shape[1]]
         fills.append(decoded.double().numpy()[:, place.gap.start : place.gap.stop])
-    return _measure(places, fills, codec.sample_rate)
+    return measure(places, fills, codec.sample_rate)
 
 
 def _kept_frames(
@@ -132,16 +135,24 @@ def _fill_with(filler: Filler, places: Sequence[Place], sample_rate: int) -> Dis
     ]
     proposals = filler.fill(windows, num_takes=1, rng=Rng(0))
     fills = [compose(w, p[0]) for w, p in zip(windows, proposals, strict=True)]
-    return _measure(places, fills, sample_rate, is_composed=True)
+    return measure(places, fills, sample_rate, is_composed=True)
 
 
-def _measure(
+def measure(
     places: Sequence[Place],
     fills: Sequence[Float[np.ndarray, "1 g"]],
     sample_rate: int,
     *,
     is_composed: bool = False,
 ) -> Distances:
+    """Compare fills with what belongs into the gaps.
+
+    Args:
+        places: the gaps.
+        fills: one for each, as long as its gap.
+        sample_rate: in Hz.
+        is_composed: whether they are joined to their surroundings already.
+    """
     lsd, snr = [], []
     for place, fill in zip(places, fills, strict=True):
         truth = place.samples.astype(np.float64)
