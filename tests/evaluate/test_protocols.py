@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from weft.audio.audio import Audio, Patch
+from weft.audio.fades import constant_power_crossfade
 from weft.canvas.canvas import Canvas, Region
 from weft.data.manifest import Entry, read_manifest, write_manifest
 from weft.errors import ConfigError, UnsupportedCanvasError
@@ -27,7 +28,6 @@ from weft.evaluate.protocols.transition import (
     CURVE,
     Transition,
     TransitionConfig,
-    constant_power_crossfade,
     distance_curve,
 )
 from weft.evaluate.protocols.upsample import FAMILIES, Upsample, UpsampleConfig, low_pass

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from jaxtyping import Float
 
+from weft.audio.buffers import release
 from weft.errors import ShapeError
 from weft.shapes import Samples
 
@@ -128,7 +129,9 @@ class ArraySource(Source):
         return None
 
     def read(self, start: int, stop: int) -> Samples:
-        return self._samples[:, start:stop].copy()
+        samples = self._samples[:, start:stop].copy()
+        release(self._samples)
+        return samples
 
 
 @final
@@ -262,6 +265,7 @@ class Audio:
                 samples[:, first - start : last - start] = patch.samples[
                     :, first - patch.start : last - patch.start
                 ]
+                release(patch.samples)
         return samples
 
     def _patches_in(self, start: int, stop: int) -> tuple[Patch, ...]:

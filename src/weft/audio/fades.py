@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.errors import ConfigError
+from weft.shapes import Samples
 
 
 def fade_in(num_samples: int) -> Float[np.ndarray, " n"]:
@@ -61,3 +62,37 @@ def crossfade(
     correlation = float((falling * rising).sum()) / power if power > 0 else 1.0
     gain_falling, gain_rising = crossfade_gains(weight, correlation)
     return falling * gain_falling + rising * gain_rising
+
+
+def constant_power_gains(
+    num_samples: int, start: int = 0, stop: int | None = None
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return gains (falling, rising) of a fade whose powers add up to 1, or a stretch of them.
+
+    Args:
+        num_samples: length of the whole fade, >= 1.
+        start: first sample wanted.
+        stop: one past the last; the end unless told.
+    """
+    stop = num_samples if stop is None else stop
+    angle = (np.arange(start, stop) + 0.5) / num_samples * np.pi / 2
+    return np.cos(angle), np.sin(angle)
+
+
+def constant_power_crossfade(
+    ending: Float[np.ndarray, "c e"], beginning: Float[np.ndarray, "c b"], length: int
+) -> Samples:
+    """Join two sounds by a cross-fade whose gains have powers that add up to 1.
+
+    Args:
+        ending: its last ``length`` samples fade out.
+        beginning: its first ``length`` samples fade in.
+        length: in samples, >= 1.
+
+    Example:
+        >>> constant_power_crossfade(np.ones((1, 3)), np.ones((1, 3)), 2).shape
+        (1, 4)
+    """
+    falling, rising = constant_power_gains(length)
+    faded = ending[:, -length:] * falling + beginning[:, :length] * rising
+    return np.concatenate([ending[:, :-length], faded, beginning[:, length:]], axis=1)

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 
 from weft.audio.audio import BLOCK_SAMPLES, Audio
+from weft.audio.buffers import release
 from weft.audio.containers import Layout
 from weft.audio.encoding import SampleEncoding
 from weft.audio.handle import FileHandle
@@ -72,7 +73,7 @@ def edited_ranges(audio: Audio) -> list[tuple[int, int]]:
 
 
 def edited_samples(audio: Audio) -> Iterator[tuple[int, Samples]]:
-    """Yield (start, samples) of each edited range, without reading the source."""
+    """Yield (start, samples) of all edited ranges in order, in blocks; the source is not read."""
     ranges = edited_ranges(audio)
     starts = [start for start, _ in ranges]
     inside: list[list[int]] = [[] for _ in ranges]
@@ -80,16 +81,28 @@ def edited_samples(audio: Audio) -> Iterator[tuple[int, Samples]]:
         if patch.start < patch.stop:
             inside[int(np.searchsorted(starts, patch.start, side="right")) - 1].append(i)
     for (start, stop), indices in zip(ranges, inside, strict=True):
-        samples = np.empty((audio.num_channels, stop - start))
-        for i in indices:
-            patch = audio.patches[i]
-            samples[:, patch.start - start : patch.stop - start] = patch.samples
-        if not np.isfinite(samples).all():
-            raise OutputError(
-                f"the edit of samples {start}-{stop} is not finite (NaN or infinite); fill this "
-                "gap with another model"
-            )
-        yield start, samples
+        for first in range(start, stop, BLOCK_SAMPLES):
+            last = min(first + BLOCK_SAMPLES, stop)
+            yield first, _edited_block(audio, indices, first, last)
+
+
+def _edited_block(audio: Audio, indices: list[int], first: int, last: int) -> Samples:
+    """Return samples [first, last), all of which are covered by some of these patches."""
+    samples = np.empty((audio.num_channels, last - first))
+    for i in indices:
+        patch = audio.patches[i]
+        low, high = max(first, patch.start), min(last, patch.stop)
+        if low < high:
+            samples[:, low - first : high - first] = patch.samples[
+                :, low - patch.start : high - patch.start
+            ]
+            release(patch.samples)
+    if not np.isfinite(samples).all():
+        raise OutputError(
+            f"the edit of samples {first}-{last} is not finite (NaN or infinite); fill this "
+            "gap with another model"
+        )
+    return samples
 
 
 def _between(ranges: list[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:

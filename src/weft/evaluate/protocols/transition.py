@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from weft.audio.audio import Audio
+from weft.audio.fades import constant_power_crossfade
 from weft.audio.levels import level_db
 from weft.canvas.canvas import Canvas, Region
 from weft.data.corpora import open_entry
@@ -216,25 +217,6 @@ class Transition(Protocol):
         pairs = [(a, b) for a in entries for b in entries if a is not b]
         order = Rng(self.run.seed).stream(zlib.crc32(name.encode())).permutation(len(pairs))
         return [pairs[i] for i in order[: self.config.num_pairs]]
-
-
-def constant_power_crossfade(
-    ending: Float[np.ndarray, "c e"], beginning: Float[np.ndarray, "c b"], length: int
-) -> Samples:
-    """Join two sounds by a cross-fade whose gains have powers that add up to 1.
-
-    Args:
-        ending: its last ``length`` samples fade out.
-        beginning: its first ``length`` samples fade in.
-        length: in samples, >= 1.
-
-    Example:
-        >>> constant_power_crossfade(np.ones((1, 3)), np.ones((1, 3)), 2).shape
-        (1, 4)
-    """
-    angle = (np.arange(length) + 0.5) / length * np.pi / 2
-    faded = ending[:, -length:] * np.cos(angle) + beginning[:, :length] * np.sin(angle)
-    return np.concatenate([ending[:, :-length], faded, beginning[:, length:]], axis=1)
 
 
 def distance_curve(
