@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from weft.canvas.canvas import Region, Window
 from weft.sampling.channel_parts import find_parts
-from weft.sampling.token_layout import LEAST_RUN, CodecView, TokenLayout, lay_out, view_at
+from weft.sampling.frame_layout import LEAST_RUN, CodecView, FrameLayout, lay_out, view_at
 
 HOP = 10
 
@@ -18,7 +18,7 @@ def view(num: int, *unknown: tuple[int, int]) -> CodecView:
     return CodecView(samples=np.zeros((1, num)), known=known, gap=unknown[0], sample_rate=1000)
 
 
-def layout(found: CodecView, num_frames: int = 40, guard: int = 0) -> TokenLayout:
+def layout(found: CodecView, num_frames: int = 40, guard: int = 0) -> FrameLayout:
     return lay_out(found, hop_length=HOP, num_frames=num_frames, guard=guard)
 
 

@@ -103,7 +103,7 @@ def test_a_fill_lies_where_its_tokens_say_to_a_fraction_of_a_sample(rate: int) -
         assert encoded is not None
         num = encoded.layout.num_frames
         k = encoded.layout.start + np.arange(num * HOP)
-        parts = encoded.directions.T @ truth(window.start / rate + k / RATE)
+        parts = encoded.framed.directions.T @ truth(window.start / rate + k / RATE)
         codec.table = torch.from_numpy(parts.reshape(-1, HOP)).float()
         tokens = [torch.arange(num) + num * i for i in range(len(parts))]
         decoded = sounds.decode(encoded, tokens)
@@ -151,7 +151,9 @@ def test_known_frames_are_decoded_from_features_unless_tokens_are_wanted() -> No
         (part,) = encoded.parts
         first, stop = encoded.layout.span(*encoded.layout.runs[0])
         decoded = codec.decode(part.features[None])[0, : stop - first].double().numpy()
-        assert np.allclose(decoded, part.signal[first:stop], atol=1e-6) == is_exact
+        assert (
+            np.allclose(decoded, encoded.framed.parts[0].signal[first:stop], atol=1e-6) == is_exact
+        )
 
 
 def test_fills_do_not_depend_on_the_windows_beside_them() -> None:

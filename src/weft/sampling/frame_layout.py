@@ -25,7 +25,7 @@ _BRIDGE_S = 0.02
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TokenLayout:
+class FrameLayout:
     """The frames of one sequence."""
 
     start: int
@@ -86,8 +86,7 @@ def view_at(window: Window, codec_rate: int) -> CodecView:
         codec_rate: in Hz, >= 1.
     """
     rate, num = window.sample_rate, window.samples.shape[1]
-    reach = max(1, round(_BRIDGE_S * rate))
-    samples = resample(bridge(window.samples, window.known, reach), rate, codec_rate)
+    samples = resample_bridged(window, codec_rate)
     k = np.arange(samples.shape[1])
     left = np.minimum(k * rate // codec_rate, num - 1)
     right = np.minimum(-(-k * rate // codec_rate), num - 1)
@@ -97,6 +96,25 @@ def view_at(window: Window, codec_rate: int) -> CodecView:
     stop = min(max(first + 1, -(-window.gap.stop * codec_rate // rate)), len(k))
     known[first:stop] = False
     return CodecView(samples=samples, known=known, gap=(first, stop), sample_rate=codec_rate)
+
+
+def resample_bridged(
+    window: Window, codec_rate: int, draft: Float[np.ndarray, "c g"] | None = None
+) -> Float[np.ndarray, "c m"]:
+    """Resample a window, with bridges over what is unknown.
+
+    Args:
+        window: any rate and channels.
+        codec_rate: in Hz, >= 1.
+        draft: what stands in the gap, as if it were known; None: a bridge.
+    """
+    reach = max(1, round(_BRIDGE_S * window.sample_rate))
+    samples, known = window.samples, window.known
+    if draft is not None:
+        inside = slice(window.gap.start, window.gap.stop)
+        samples, known = samples.copy(), known.copy()
+        samples[:, inside], known[inside] = draft, True
+    return resample(bridge(samples, known, reach), window.sample_rate, codec_rate)
 
 
 def bridge(samples: Samples, known: Known, reach: int) -> Float[np.ndarray, "c n"]:
@@ -124,7 +142,7 @@ def bridge(samples: Samples, known: Known, reach: int) -> Float[np.ndarray, "c n
     return bridged
 
 
-def lay_out(view: CodecView, *, hop_length: int, num_frames: int, guard: int) -> TokenLayout:
+def lay_out(view: CodecView, *, hop_length: int, num_frames: int, guard: int) -> FrameLayout:
     """Choose the frames around a gap.
 
     Every frame that an unknown sample touches is unknown, and so are ``guard`` frames on each side
@@ -160,7 +178,7 @@ def lay_out(view: CodecView, *, hop_length: int, num_frames: int, guard: int) ->
     right = min(num_right, room - left)
     begin, end = hole[0] - left, hole[1] + right
     begin, end = _trimmed(known, begin, end, hole)
-    return TokenLayout(
+    return FrameLayout(
         start=origin + (low + begin) * hop_length,
         hop_length=hop_length,
         known=_without_short_runs(known[begin:end]),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
-from weft.errors import ConfigError
 from weft.sampling.channel_parts import ChannelMode
+from weft.sampling.frame_settings import FrameConfig, check_choice, check_range
 
 KnownFrames = Literal["features", "tokens"]
 Ranking = Literal["likelihood", "seams"]
@@ -55,39 +55,26 @@ class TokenFillerConfig:
 
     def __post_init__(self) -> None:
         if self.num_frames is not None:
-            _check("num_frames", self.num_frames, 16, 65536)
-        _check("max_gap_share", self.max_gap_share, 0, 0.9, is_open=True)
-        _check("guard", self.guard, 0, 8)
-        _check("extension_frames", self.extension_frames, 0, 32)
-        for name, value, known in (
-            ("known_frames", self.known_frames, KnownFrames),
-            ("channels", self.channels, ChannelMode),
-            ("ranking", self.ranking, Ranking),
-        ):
-            if value not in get_args(known):
-                raise ConfigError(f"{name} must be one of {get_args(known)}, got {value!r}")
-        if not -120 <= self.least_part_db < 0:
-            raise ConfigError(f"least_part_db must be in [-120, 0) dB, got {self.least_part_db}")
-        if len(self.level_range_db) != 2 or not (
-            -100 <= self.level_range_db[0] <= self.level_range_db[1] <= 20
-        ):
-            raise ConfigError(
-                "level_range_db must be two levels in [-100, 20] dB, the lower first, got "
-                f"{self.level_range_db}"
-            )
-        _check("match_gain_db", self.match_gain_db, 0, 24)
-        _check("edge_ms", self.edge_ms, 0, 200)
-        _check("edge_span_ms", self.edge_span_ms, 0, 50, is_open=True)
-        _check("num_candidates", self.num_candidates, 1, 64)
-        _check("batch_size", self.batch_size, 1, 1024)
-        _check("sure_log_prob", self.sure_log_prob, -20, 0)
-        _check("sure_slope", self.sure_slope, 0, 10, is_open=True)
+            check_range("num_frames", self.num_frames, 16, 65536)
+        check_range("max_gap_share", self.max_gap_share, 0, 0.9, is_open=True)
+        check_choice("known_frames", self.known_frames, get_args(KnownFrames))
+        check_choice("ranking", self.ranking, get_args(Ranking))
+        check_range("edge_ms", self.edge_ms, 0, 200)
+        check_range("edge_span_ms", self.edge_span_ms, 0, 50, is_open=True)
+        check_range("num_candidates", self.num_candidates, 1, 64)
+        check_range("batch_size", self.batch_size, 1, 1024)
+        check_range("sure_log_prob", self.sure_log_prob, -20, 0)
+        check_range("sure_slope", self.sure_slope, 0, 10, is_open=True)
+        _ = self.frames  # checks the others
 
-
-def _check(
-    name: str, value: int | float, least: int | float, most: int | float, *, is_open: bool = False
-) -> None:
-    """Check a number; NaN is in no range."""
-    if not least <= value <= most or (is_open and value == least):
-        bracket = "(" if is_open else "["
-        raise ConfigError(f"{name} must be in {bracket}{least}, {most}], got {value}")
+    @property
+    def frames(self) -> FrameConfig:
+        """How sound goes through the codec."""
+        return FrameConfig(
+            guard=self.guard,
+            extension_frames=self.extension_frames,
+            channels=self.channels,
+            least_part_db=self.least_part_db,
+            level_range_db=self.level_range_db,
+            match_gain_db=self.match_gain_db,
+        )
