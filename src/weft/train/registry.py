@@ -44,6 +44,11 @@ RECIPES = (
         module="weft.train.recipes.vae",
     ),
     RecipeEntry(
+        name="latent",
+        summary="Transformer that fills in the latents of a trained VAE, by Gaussian diffusion.",
+        module="weft.train.recipes.latent",
+    ),
+    RecipeEntry(
         name="tokens",
         summary="Transformer that fills in the tokens of a trained codec, by discrete diffusion.",
         module="weft.train.recipes.tokens",

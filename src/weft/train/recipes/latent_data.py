@@ -170,7 +170,7 @@ def open_latents(
                             entry=entry,
                             name=name,
                             version=version,
-                            gain=float(arrays[f"{name}_gain"]),
+                            gain=float(arrays[f"{name}_gain"][0]),
                             latents=arrays[name],
                             gaps=tuple(_gaps_of(arrays, name, gaps, hop_length, config)),
                         )
@@ -240,7 +240,7 @@ def _encode_one(
         low, high = config.level_range_db
         gain = 10 ** ((min(max(level, low), high) - level) / 20) if level > -90 else 1.0
         arrays[name] = encode_long(codec, gain * signal, config.piece_s)
-        arrays[f"{name}_gain"] = np.array(gain)
+        arrays[f"{name}_gain"] = np.array([gain])
         if gaps:
             arrays[f"{name}_drafts"] = _encode_drafts(codec, sound, gaps, name, gain, config)
     return arrays

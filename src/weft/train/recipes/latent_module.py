@@ -1,4 +1,4 @@
-"""What the training of a latent model optimises: estimates of latents under noise, given the rest."""
+"""What the training of a latent model optimises: estimates of latents under noise."""
 
 from dataclasses import dataclass
 from typing import final

@@ -1,0 +1,153 @@
+"""The folder of a trained latent model: weights, settings, and the card."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from weft.codecs.vae import Vae, num_parameters
+from weft.data.manifest import Manifest
+from weft.train.recipes.card import attribution_lines, curve_rows, data_rows
+from weft.train.recipes.latent_module import LatentModule
+from weft.version import __version__
+
+SUMMARY = "fills gaps and makes drafts anew by diffusion on latents, in full band"
+
+_CARD = """# {name}
+
+{summary}.
+
+- network {network:.2f} M parameters, codec {codec:.2f} M (`CODEC.md`)
+- windows of {window_s:.2f} s, {frame_rate:.4g} latents a second
+- weft {version}
+
+## Training
+
+{steps} steps{minutes}. The network is told what is known, and of gaps that the similarity search
+was asked about it is given a draft {draft_share:.0f} % of the time.
+
+| step | {columns} |
+|---:|{rules}|
+{curve}
+
+## What it does to gaps
+
+{num_gaps} gaps of {low_ms:g} to {high_ms:g} ms in the valid split (which no step saw), mean of the
+channels, without the joining and the ranking that a filler adds. Log-spectral distance in the gap,
+in log10 of power; level is the median over the truth's.
+
+| filled by | LSD | level |
+|---|---:|---:|
+{rows}
+
+## Data
+
+| corpus | recordings in train | hours | licences |
+|---|---:|---:|---|
+{data}
+
+## Limits
+
+It was trained for minutes on a processor. What it makes of nothing is a texture, not music. No
+speech was in training.
+
+## Attribution
+
+The weights were learned from recordings (train split) of these authors; titles are in brackets.
+
+{attribution}
+"""
+
+_ROWS = (
+    ("network, with drafts", "gap_lsd_drafted", "gap_level_db_drafted"),
+    ("network, without", "gap_lsd_plain", "gap_level_db_plain"),
+    ("similarity, the best draft", "gap_lsd_draft", ""),
+    ("linear prediction", "gap_lsd_lpc", ""),
+    ("truth through the codec", "gap_lsd_round_trip", ""),
+)
+
+
+def write_folder(
+    folder: Path,
+    module: LatentModule,
+    codec: Vae,
+    *,
+    figures: Mapping[str, float],
+    num_gaps: int,
+    manifests: Sequence[Manifest],
+    settings: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write weights, settings and card.
+
+    Args:
+        folder: exists.
+        module: in eval mode.
+        codec: what its latents are of.
+        figures: of the valid split.
+        num_gaps: gaps that they are of.
+        manifests: of the corpora it was trained on.
+        settings: of the recipe.
+        history: lines of the training log.
+    """
+    from weft.sampling.latent_model import LatentModelConfig, write_latent_model
+
+    config = LatentModelConfig(
+        codec=codec.config,
+        network=module.network.config,
+        process=module.process,
+        name=folder.name,
+        summary=SUMMARY,
+        good_for="gaps from 50 ms to seconds in music; regenerate, transition, continue",
+        sources=(
+            "Levy et al. 2023, Controllable music production with diffusion models and guidance "
+            "gradients",
+        ),
+    )
+    facts = {"weft": __version__, "valid": dict(figures), "settings": dict(settings)}
+    write_latent_model(folder, config=config, codec=codec, network=module.network, facts=facts)
+    (folder / "README.md").write_text(
+        _card(folder.name, module, codec, figures, num_gaps, manifests, settings, history),
+        encoding="utf-8",
+    )
+
+
+def _card(
+    name: str,
+    module: LatentModule,
+    codec: Vae,
+    figures: Mapping[str, float],
+    num_gaps: int,
+    manifests: Sequence[Manifest],
+    settings: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+) -> str:
+    columns = ("loss", "drafted", "plain", "free")
+    lines = [line for line in history if all(column in line for column in columns)]
+    seconds = float(lines[-1].get("seconds", 0)) if lines else 0.0
+    frame_rate = codec.sample_rate / codec.hop_length
+    low_ms, high_ms = settings["drafts"]["gap_ms"]
+    rows = []
+    for title, lsd, level in _ROWS:
+        shown = f"{figures[level]:+.1f} dB" if level else ""
+        rows.append(f"| {title} | {figures[lsd]:.2f} | {shown} |")
+    return _CARD.format(
+        name=name,
+        summary=SUMMARY,
+        network=num_parameters(module.network) / 1e6,
+        codec=num_parameters(codec) / 1e6,
+        window_s=settings["num_frames"] / frame_rate,
+        frame_rate=frame_rate,
+        version=__version__,
+        steps=lines[-1]["step"] if lines else 0,
+        minutes=f", {seconds / 60:.0f} minutes" if seconds else "",
+        draft_share=100 * (1 - settings["draft_dropout"]),
+        columns=" | ".join(columns),
+        rules="---:|" * (len(columns) - 1) + "---:",
+        curve="\n".join(curve_rows(lines, columns)),
+        num_gaps=num_gaps,
+        low_ms=low_ms,
+        high_ms=high_ms,
+        rows="\n".join(rows),
+        data="\n".join(data_rows(manifests)),
+        attribution="\n".join(attribution_lines(manifests)),
+    )
