@@ -140,7 +140,7 @@ def _fill_with(filler: Filler, places: Sequence[Place], sample_rate: int) -> Dis
 
 def measure(
     places: Sequence[Place],
-    fills: Sequence[Float[np.ndarray, "1 g"]],
+    fills: Sequence[Float[np.ndarray, "1 _"]],
     sample_rate: int,
     *,
     is_composed: bool = False,

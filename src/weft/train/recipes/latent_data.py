@@ -231,10 +231,10 @@ def _encode_one(
         semitones = stream.uniform(-config.speed_semitones, config.speed_semitones)
         sound = change_speed(sound, semitones_to_ratio(float(semitones)))
     arrays: dict[str, np.ndarray] = {}
-    loudest = level_db(mix(sound, "mid"))
+    loudest = level_db(mix(sound, "mid")[None])
     for name in STREAMS:
         signal = mix(sound, name)
-        level = level_db(signal)
+        level = level_db(signal[None])
         if name == "side" and level < loudest + _LEAST_SIDE_DB:
             continue
         low, high = config.level_range_db
