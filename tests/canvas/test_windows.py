@@ -120,3 +120,41 @@ def test_a_draft_that_is_not_a_number_is_named() -> None:
     canvas = Canvas(audio=Audio.from_samples(samples, 100), gaps=(gap,), draft_strength=1.0)
     with pytest.raises(AudioFormatError, match="nan at sample 45, channel 1.*inpaint"):
         read_window(canvas.audio, gap, canvas.gaps, 20, canvas=canvas)
+
+
+COUNT = Audio.from_samples(np.arange(100.0)[None], 1000)
+
+
+def test_after_the_end_of_a_loop_comes_its_beginning() -> None:
+    gap = Region(start=80, stop=100)
+    canvas = Canvas(audio=COUNT, gaps=(gap,), is_loop=True)
+    window = read_window(COUNT, gap, [gap], 30, canvas=canvas)
+    assert window.before()[0].tolist() == list(range(50, 80))
+    assert window.after()[0].tolist() == list(range(30))
+    assert window.start + window.gap.start == 80
+
+
+def test_before_the_beginning_of_a_loop_comes_its_end() -> None:
+    gap = Region(start=0, stop=20)
+    canvas = Canvas(audio=COUNT, gaps=(gap,), is_loop=True)
+    window = read_window(COUNT, gap, [gap], 30, canvas=canvas)
+    assert window.before()[0].tolist() == list(range(70, 100))
+    assert window.after()[0].tolist() == list(range(20, 50))
+    assert window.start + window.gap.start == 0
+
+
+def test_a_window_shows_no_sample_of_a_loop_twice_on_one_side() -> None:
+    gap = Region(start=70, stop=100)
+    canvas = Canvas(audio=COUNT, gaps=(gap,), is_loop=True)
+    window = read_window(COUNT, gap, [gap], 1000, canvas=canvas)
+    assert window.before()[0].tolist() == list(range(70))
+    assert window.after()[0].tolist() == list(range(70))
+
+
+def test_what_is_unknown_is_unknown_on_every_turn_of_a_loop() -> None:
+    gaps = (Region(start=5, stop=10), Region(start=90, stop=100))
+    canvas = Canvas(audio=COUNT, gaps=gaps, is_loop=True)
+    window = read_window(COUNT, gaps[1], gaps, 30, canvas=canvas)
+    assert window.after()[0].tolist() == list(range(5))
+    assert window.samples[0, -20:].tolist() == list(range(10, 30))
+    assert not window.known[45:50].any()

@@ -73,6 +73,8 @@ class Canvas:
     """Below this frequency all is known, at all times (super-resolution); None: no such band."""
     style: Style | None = None
     """What the fills should sound like; None: only like what is around them."""
+    is_loop: bool = False
+    """Whether the recording is played in a circle, so that its beginning follows its end."""
 
     def __post_init__(self) -> None:
         previous = 0
@@ -112,7 +114,8 @@ class Window:
     """The gap to fill, in samples of the window. Nothing in it is known. It may touch either end
     of the window, when the recording begins or ends there."""
     start: int
-    """Position of the window in the recording, in samples."""
+    """Position of the window in the recording, in samples; negative where a loop is heard from
+    before its beginning."""
     sample_rate: int
     """Samples per second."""
     draft: Float[np.ndarray, "c g"] | None = None

@@ -53,20 +53,23 @@ def read_window(
         audio: the recording, with earlier fills laid over it.
         gap: what is to be filled, in samples of the recording.
         unknown: all regions not yet filled, sorted and disjoint, ``gap`` among them or not.
-        context: samples wanted on each side; fewer at the ends of the recording.
-        canvas: whose draft and style the window gets; None: it gets neither.
+        context: samples wanted on each side; fewer at the ends of a recording that is no loop.
+        canvas: whose draft and style the window gets, and which says whether the recording is a
+            loop; None: none of these.
 
     Raises:
         AudioFormatError: a known sample of the stretch, or one of the draft, is not finite.
     """
-    start = max(0, gap.start - context)
-    stop = min(audio.num_samples, gap.stop + context)
-    samples = audio.read(start, stop)
+    is_loop = canvas is not None and canvas.is_loop
+    start, stop, turns = _span(audio, gap, context, is_loop=is_loop)
+    samples = np.concatenate([_read_turn(audio, start, stop, turn) for turn in turns], axis=1)
     known = np.ones(stop - start, dtype=bool)
-    first = bisect_right(unknown, start, key=lambda region: region.stop)
-    last = bisect_left(unknown, stop, key=lambda region: region.start)
-    for region in (*unknown[first:last], gap):
-        known[max(0, region.start - start) : max(0, region.stop - start)] = False
+    for turn in turns:
+        first = bisect_right(unknown, start - turn, key=lambda region: region.stop)
+        last = bisect_left(unknown, stop - turn, key=lambda region: region.start)
+        for region in (*unknown[first:last], gap):
+            low, high = region.start + turn - start, region.stop + turn - start
+            known[max(0, low) : max(0, high)] = False
     samples[:, ~known] = 0
     draft, strength = None, None if canvas is None else canvas.draft_strength
     if canvas is not None and strength is not None:
@@ -75,9 +78,10 @@ def read_window(
     if not np.isfinite(samples).all():
         channel, index = np.argwhere(~np.isfinite(samples))[0]
         raise AudioFormatError(
-            f"the recording holds {samples[channel, index]} at sample {start + index}, channel "
-            f"{channel}, beside the gap at sample {gap.start}: nothing can be predicted from it; "
-            "mark that place as a gap too, or repair the file first"
+            f"the recording holds {samples[channel, index]} at sample "
+            f"{(start + index) % audio.num_samples}, channel {channel}, beside the gap at sample "
+            f"{gap.start}: nothing can be predicted from it; mark that place as a gap too, or "
+            "repair the file first"
         )
     return Window(
         samples=samples,
@@ -89,6 +93,28 @@ def read_window(
         draft_strength=strength,
         style=None if canvas is None else canvas.style,
     )
+
+
+def _span(
+    audio: Audio, gap: Region, context: int, *, is_loop: bool
+) -> tuple[int, int, tuple[int, ...]]:
+    """Return where a window begins and ends, and the turns of the loop that it shows.
+
+    A loop goes on before its beginning and after its end, where turn ``t`` holds sample ``i`` at
+    ``i + t``; each side shows every sample once at the most.
+    """
+    length = audio.num_samples
+    if not is_loop:
+        return max(0, gap.start - context), min(length, gap.stop + context), (0,)
+    start = max(gap.start - context, gap.stop - length)
+    stop = min(gap.stop + context, gap.start + length)
+    turns = (-length, 0, length)
+    return start, stop, tuple(turn for turn in turns if turn < stop and start < turn + length)
+
+
+def _read_turn(audio: Audio, start: int, stop: int, turn: int) -> Samples:
+    """Return what a window from ``start`` to ``stop`` shows of a turn of the loop."""
+    return audio.read(max(start - turn, 0), min(stop - turn, audio.num_samples))
 
 
 def _check_draft(draft: Samples, gap: Region) -> None:
