@@ -78,14 +78,16 @@ def attend_relative(
     Source: Shaw et al. 2018, equations 4 and 5. Differs: no vectors of distances are added to the
     values (equation 3), which their table 3 finds to be worth nothing.
     """
-    l, e = queries.shape[2:]
+    b, h, l, e = queries.shape
     queries = queries * e**-0.5
-    turned = keys.transpose(2, 3)  # b h e l
+    turned = keys.transpose(2, 3).reshape(b * h, e, l)
+    values = values.reshape(b * h, l, e)
     gathered = []
     for first in range(0, l, _BLOCK):  # A block's scores stay in the cache.
         some = queries[:, :, first : first + _BLOCK]
-        scores = some @ turned + relative_scores(some, table, num_keys=l, first=first)
+        by_distance = relative_scores(some, table.to(some.dtype), num_keys=l, first=first)
         if attend is not None:
-            scores = scores.masked_fill(~attend, -math.inf)
+            by_distance = by_distance.masked_fill(~attend, -math.inf)
+        scores = torch.baddbmm(by_distance.flatten(0, 1), some.flatten(0, 1), turned)
         gathered.append(scores.softmax(dim=-1).to(values.dtype) @ values)
-    return torch.cat(gathered, dim=2)
+    return torch.cat(gathered, dim=1).view(b, h, l, e)

