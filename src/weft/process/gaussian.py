@@ -54,7 +54,7 @@ def expand_time(t: Float[Tensor, " b"], x: Float[Tensor, "b *rest"]) -> Float[Te
         torch.Size([2, 1, 1])
     """
     if t.shape != x.shape[:1]:
-        raise ShapeError(f"{tuple(t.shape)} values of time for {x.shape[0]} items; give one each")
+        raise ShapeError(f"{t.numel()} times for {len(x)} items; give one an item")
     return t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
@@ -168,7 +168,9 @@ class GaussianProcess:
     def step_log_variance(
         self, t: Float[Tensor, " b"], s: Float[Tensor, " b"], like: Float[Tensor, "b *rest"]
     ) -> Float[Tensor, "b *any"]:
-        """Return the log variance of an ancestral step from ``t`` back to ``s`` (-inf to 0).
+        """Return the log variance of an ancestral step from ``t`` back to ``s``, in [-inf, 0].
+
+        -inf at s = 0: a step to the clean end adds no noise, whatever the kind.
 
         Args:
             t: where the step starts, in (0, 1].
@@ -176,9 +178,7 @@ class GaussianProcess:
             like: what the network says of the variance, where it is asked (see `split`); otherwise
                 any tensor, whose number of axes and type the result gets.
 
-        Source: Nichol and Dhariwal 2021, equation 15, of the respaced chain. At s = 0, where the
-        posterior has no variance, the result is -inf: such a step adds no noise. Training is
-        another matter (see `weft.losses.gaussian.variational_bound`).
+        Source: Nichol and Dhariwal 2021, equation 15, of the respaced chain.
         """
         log_ratio = self.schedule.log_snr(t) - self.schedule.log_snr(s)
         kept = torch.log(-torch.expm1(log_ratio))
@@ -186,9 +186,7 @@ class GaussianProcess:
         least = expand_time(kept + 2 * self.schedule.sigma(s).log(), like)
         if self.variance == "posterior":
             return least
-        if self.variance == "forward":
-            return most
-        share = (like + 1) / 2
+        share = (like + 1) / 2 if self.variance == "learned-range" else 1.0
         blend = share * most + (1 - share) * least.clamp_min(torch.finfo(like.dtype).min)
         return torch.where(torch.isneginf(least), least, blend)
 

@@ -157,9 +157,12 @@ def ddim_step(
         t: in (0, 1].
         s: in [0, t).
         schedule: of the process.
-        eps_hat: the noise in ``x``, where it is not what the estimate leaves of it.
+        eps_hat: the noise in ``x``, where it is not what the estimate leaves of it: such as
+            guidance gives, ``eps_hat - step_size sigma_t grad d``. The minus is right because the
+            estimate is not made again from this noise. Who makes it again, as classifier guidance
+            does, and gives it as ``x0hat`` needs a plus.
 
-    Source: seed 001, algorithm 2.
+    Source: seed 001, algorithm 2. Its ``sqrt(1 - alpha_s^2)`` is ``sigma_s``, for any schedule.
     """
     _check(x, x0hat)
     alpha_t, alpha_s, sigma_t, sigma_s = _scales(x, t, s, schedule)
