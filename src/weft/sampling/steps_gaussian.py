@@ -46,7 +46,7 @@ class GaussianSamplerConfig:
     """Times of the steps: evenly, their square roots evenly (more steps near the clean end), or
     their logits evenly (more steps near both ends)."""
     first_time: float = 1.0
-    """Where sampling starts, in (0, 1]; see this module's page on t = 1."""
+    """Where sampling starts, in (0, 1]; see the top of this module on t = 1."""
     last_time: float = 0.0
     """Where it ends, in [0, first_time); noise of this time is left in the result."""
 
