@@ -1,7 +1,9 @@
+import tracemalloc
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -9,14 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fillers import NoiseFiller
-from weft.audio.audio import Audio, Patch
-from weft.canvas import Canvas, Region, inpaint
+from fillers import DraftFiller, NoiseFiller
+from weft.audio import buffers
+from weft.audio.audio import ArraySource, Audio, AudioFormat, Patch, Source
+from weft.canvas import (
+    Canvas,
+    Region,
+    Style,
+    continuation,
+    generate,
+    inpaint,
+    regenerate,
+    transition,
+)
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler
 from weft.card import ModelCard
 from weft.errors import BandwidthWarning, ConfigError, QualityWarning, UnsupportedCanvasError
-from weft.model import Model
+from weft.model import DRAFT, Model, keep_draft
 from weft.rng import Rng
 
 CARD = ModelCard(name="noise-for-tests", summary="draws noise", good_for="tests")
@@ -220,3 +232,182 @@ def test_nothing_is_lost_where_a_recording_has_no_treble() -> None:
 def test_calls_of_a_network_add_up_over_the_pieces_of_a_gap() -> None:
     result = Model(NarrowFiller(), CARD).fill(inpaint(NOISE, [(1.0, 1.35)]))
     assert result.gaps[0].takes[0].details == {"network_calls": 12.0, "pieces": 4.0}
+
+
+EDITOR = Model(DraftFiller(), CARD)
+OTHER = Audio.from_samples(np.random.default_rng(6).standard_normal((2, 2000)) * 0.1, 1000)
+
+
+def test_what_is_made_anew_starts_from_what_stands_there() -> None:
+    canvas = regenerate(NOISE, [(1.0, 1.2)], 0.3)
+    result = EDITOR.fill(canvas)
+    new, old = (audio.read(1020, 1180).ravel() for audio in (result.best, NOISE))
+    assert np.corrcoef(new, old)[0, 1] > 0.85  # 0.7 of the draft and 0.3 of as loud a noise: 0.92
+    assert result.proof.is_identical
+
+
+@pytest.mark.parametrize(
+    "canvas", [regenerate(NOISE, [(1.0, 1.2), (2.0, 2.5)], 0.0), transition(NOISE, OTHER, 0.5, 0.0)]
+)
+def test_a_strength_of_zero_returns_the_draft_and_needs_no_model(canvas: Canvas) -> None:
+    filler = NoiseFiller()
+    result = Model(filler, CARD).fill(canvas)
+    assert not filler.windows
+    assert np.array_equal(result.best.samples, canvas.audio.samples)
+    assert {gap.takes[0].model for gap in result.gaps} == {DRAFT}
+
+
+def test_there_is_no_draft_to_keep_in_an_empty_gap() -> None:
+    with pytest.raises(ConfigError, match="no draft to keep"):
+        keep_draft(inpaint(NOISE, [(1.0, 1.1)]))
+
+
+def knows_two(ability: str) -> tuple[str, ...]:
+    return ("one", "another") if ability != "generate" else ()
+
+
+@pytest.mark.parametrize(
+    ("canvas", "words"),
+    [
+        (regenerate(NOISE, [(1.0, 1.2)]), "uses no draft; use one or another, or fill the gap"),
+        (transition(NOISE, OTHER, 0.5), "uses no draft; use one or another"),
+        (generate(1.0, 1000, 1), "nothing is known; no model that is installed can do that"),
+        (
+            replace(inpaint(NOISE, [(1.0, 1.2)]), style=Style(tags=("rain",))),
+            "follows no style; use one or another",
+        ),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_before_work_and_names_those_that_can(
+    canvas: Canvas, words: str
+) -> None:
+    filler = NoiseFiller()
+    with pytest.raises(UnsupportedCanvasError, match=words):
+        Model(filler, CARD, knows_two).fill(canvas)
+    assert not filler.windows
+
+
+def test_a_style_reaches_every_window() -> None:
+    filler = DraftFiller(max_gap_ms=100.0)
+    style = Style(references=(OTHER,), tags=("rain",))
+    Model(filler, CARD).fill(inpaint(NOISE, [(0.5, 0.55), (1.0, 1.35)]), guidance=style)
+    assert [window.style for window in filler.windows] == [style] * 5
+
+
+def test_a_style_is_given_once() -> None:
+    canvas = replace(inpaint(NOISE, [(1.0, 1.2)]), style=Style(tags=("rain",)))
+    with pytest.raises(ConfigError, match="has a style already"):
+        EDITOR.fill(canvas, guidance=Style(tags=("rain",)))
+
+
+def test_a_tag_that_is_not_known_is_named_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"'rian' is not known .*did you mean 'rain'.*piano"):
+        EDITOR.fill(inpaint(NOISE, [(1.0, 1.2)]), guidance=Style(tags=("rain", "rian")))
+
+
+def test_the_number_of_steps_reaches_the_filler_or_is_refused() -> None:
+    canvas = inpaint(NOISE, [(1.0, 1.2)])
+    loud, soft = (EDITOR.fill(canvas, steps=n).best.read(1020, 1180) for n in (1, 10))
+    assert np.allclose(loud, 10 * soft)
+    with pytest.raises(ConfigError, match="takes no number of steps"):
+        make_model().fill(canvas, steps=5)
+    with pytest.raises(ConfigError, match="steps must be >= 1, got 0"):
+        EDITOR.fill(canvas, steps=0)
+
+
+@pytest.mark.parametrize("max_gap_ms", [None, 100.0])
+def test_all_can_be_made_from_nothing(max_gap_ms: float | None) -> None:
+    filler = DraftFiller(max_gap_ms=max_gap_ms)
+    best = Model(filler, CARD).fill(generate(0.3, 1000, 2)).best
+    assert best.samples.shape == (2, 300)
+    assert best.samples.std() == pytest.approx(0.1, rel=0.1)
+    assert not filler.windows[0].known.any()
+
+
+def test_what_comes_before_a_recording_is_filled_from_the_recording_outwards() -> None:
+    filler = NoiseFiller(max_gap_ms=100.0)
+    result = Model(filler, CARD).fill(continuation(NOISE, 0.35, before=True))
+    assert len(filler.windows) == 4
+    starts = [window.start + window.gap.start for window in filler.windows]
+    assert starts == sorted(starts, reverse=True)
+    for window in filler.windows:
+        stop = window.start + window.gap.stop
+        assert np.array_equal(window.after(), result.best.read(stop, stop + 50))
+    assert np.array_equal(result.best.read(350), NOISE.samples)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_loop_is_filled_towards_its_other_end(before: bool) -> None:
+    filler = NoiseFiller(max_gap_ms=100.0)
+    result = Model(filler, CARD).fill(continuation(NOISE, 0.35, before=before, loop=True))
+    first, last = filler.windows[0], filler.windows[-1]
+    assert np.array_equal(first.before(), NOISE.read(2950))
+    assert np.array_equal(last.after(), NOISE.read(0, 50))
+    assert result.is_loop
+    assert result.scores[0] < 0
+
+
+def test_a_loop_ends_as_it_begins() -> None:
+    tone = Audio.from_samples(np.sin(2 * np.pi * 5 * np.arange(2930) / 1000)[None], 1000)
+    step = []
+    for loop in (False, True):
+        samples = make_model().fill(continuation(tone, 0.35, loop=loop)).best.samples[0]
+        step.append(abs(samples[0] - 2 * samples[-1] + samples[-2]))
+    assert step[1] < 0.02 < step[0]
+
+
+@pytest.mark.parametrize("max_gap_ms", [None, 300.0])
+def test_a_long_gap_is_scored_at_its_ends(max_gap_ms: float | None) -> None:
+    filler = DraftFiller(max_gap_ms=max_gap_ms)
+    long = Audio.from_samples(np.random.default_rng(5).standard_normal((1, 70_000)), 1000)
+    result = Model(filler, CARD).fill(regenerate(long, [(1.0, 69.0)], 0.5))
+    for at in (1000, 68_950):
+        loud = result.best.patched([Patch(start=at, samples=np.full((1, 50), 30.0))])
+        assert replace(result, takes=(loud,)).scores[0] < result.scores[0] - 1
+    middle = result.best.patched([Patch(start=30_000, samples=np.full((1, 50), 30.0))])
+    assert replace(result, takes=(middle,)).scores == result.scores
+
+
+@final
+class EndlessSource(Source):
+    """A minute of noise, again and again."""
+
+    sample_rate = 1000
+    num_channels = 2
+    path = None
+
+    def __init__(self, seconds: int) -> None:
+        samples = np.random.default_rng(0).standard_normal((2, 60_000)) * 0.1
+        self.inner = ArraySource(samples, 1000, AudioFormat())
+        self._num_samples = 1000 * seconds
+
+    @property
+    def num_samples(self) -> int:
+        return self._num_samples
+
+    @property
+    def format(self) -> AudioFormat:
+        return AudioFormat()
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return np.take(self.inner._samples, np.arange(start, stop), axis=1, mode="wrap")
+
+
+def test_a_long_edit_takes_the_memory_of_a_short_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(buffers, "SPILL_BYTES", 1 << 20)
+    peaks = []
+    for seconds in (300, 1500):
+        audio = Audio(EndlessSource(seconds))
+        tracemalloc.start()
+        canvas = regenerate(audio, [(1.0, seconds - 1.0)], 0.5)
+        result = Model(DraftFiller(max_gap_ms=60_000.0, remembers=False), CARD).fill(
+            canvas, takes=2
+        )
+        written = result.best.write(tmp_path / f"{seconds}.wav")
+        assert result.scores
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert written.proof.num_outside == 2 * 2 * 1000
+    assert peaks[1] < 1.1 * peaks[0]  # three times as much where edits are held in memory
