@@ -255,14 +255,13 @@ def test_heun_moves_by_the_mean_of_both_gradients():
     canvas = canvas_of(1)
     canvas = replace(canvas, known=torch.zeros_like(canvas.known))
     mask = TimeMask(known=torch.ones_like(canvas.known))
-    # Far away, so that the gradient is the same at both ends of the step.
     losses = [Weighted(loss=ReconstructionLoss(operator=mask, target=canvas.x + 100))]
     sampler = GaussianSamplerConfig(kind="heun", steps=1, first_time=0.7, last_time=0.4)
 
     def run(**extra) -> Tensor:
         return fill_gaussian(
             canvas,
-            lambda x, t: torch.zeros_like(x) + 0 * x,
+            lambda x, t: (1 + 4 * t[:, None, None]) * (x - x.detach()),  # 0, but with a gradient
             PROCESS,
             sampler=sampler,
             guidance=GuidanceConfig(step_size=0.01),
@@ -270,25 +269,13 @@ def test_heun_moves_by_the_mean_of_both_gradients():
             **extra,
         ).x
 
-    assert torch.allclose(run(losses=losses), run(), atol=1e-12)  # no gradient: nothing moves
-
-    class Line:
-        def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-            return 1e-6 * x
-
-    def with_line(**extra) -> Tensor:
-        return fill_gaussian(
-            canvas,
-            Line(),
-            PROCESS,
-            sampler=sampler,
-            guidance=GuidanceConfig(step_size=1e4 / 50),
-            rngs=streams(1),
-            **extra,
-        ).x
-
-    move = 1e4 * np.sin(0.7 * np.pi / 2) * np.sin(0.4 * np.pi / 2) * 1e-6
-    assert torch.allclose(with_line(losses=losses), with_line() + move, rtol=1e-4, atol=1e-5)
+    sin, cos = (f(np.pi / 2 * np.array([0.7, 0.4])) for f in (np.sin, np.cos))
+    first, second = (0.01 * 50 * sin[0] * sin[1] * (1 + 4 * t) for t in (0.7, 0.4))
+    total = sin + cos
+    # The velocity at the end is that of a sequence which the first gradient has already moved.
+    onward = first * (1 - sin[0] * total[1] / (sin[1] * total[0]))
+    expected = (first + second + onward) / 2
+    assert torch.allclose(run(losses=losses), run() + expected, atol=1e-12)
 
 
 def test_guidance_of_all_steps_together_does_not_grow_with_their_number():
@@ -355,7 +342,7 @@ def test_a_literal_start_is_as_printed():
 @pytest.mark.parametrize("form", ["clean", "noised"])
 def test_known_frames_enter_every_call(form):
     canvas, network = canvas_of(1), Network()
-    fill(canvas, network=network, consistency=form, steps=400)
+    fill(canvas, network=network, consistency=form, steps=200)
     seen = torch.stack([x[canvas.known] for x in network.seen])  # steps m d
     alpha = torch.cos(torch.pi / 2 * torch.tensor(network.times))[:, None, None].double()
     truth = canvas.x[canvas.known]
@@ -363,9 +350,9 @@ def test_known_frames_enter_every_call(form):
         assert bool((seen == truth).all())
         return
     left = (seen - alpha * truth) / (1 - alpha**2).sqrt()  # fresh standard normal noise each time
-    assert float(left.mean()) == pytest.approx(0, abs=0.02)
-    assert float(left.std()) == pytest.approx(1, abs=0.02)
-    assert abs(float((left[1:] * left[:-1]).mean())) < 0.02
+    assert float(left.mean()) == pytest.approx(0, abs=0.04)
+    assert float(left.std()) == pytest.approx(1, abs=0.04)
+    assert abs(float((left[1:] * left[:-1]).mean())) < 0.04
 
 
 def test_a_measured_low_band_is_kept():
