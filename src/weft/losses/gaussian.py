@@ -45,9 +45,11 @@ def gaussian_loss(
             f"{tuple(x0.shape)}; split off a learned variance first (GaussianProcess.split)"
         )
     wide = torch.promote_types(raw.dtype, torch.float32)
-    target = process.target(x0.to(wide), noise.to(wide), t)
-    squares = (raw.to(wide) - target).square()
-    losses = squares.flatten(1).mean(dim=1) if counted is None else _mean_where(squares, counted)
+    error = raw.to(wide) - process.target(x0.to(wide), noise.to(wide), t)
+    if counted is None:
+        losses = error.square().flatten(1).mean(dim=1)
+    else:
+        losses = _mean_square_where(error, counted)
     return losses if weight is None else losses * weight.to(wide)
 
 
@@ -104,14 +106,15 @@ def _bin_cost(error: Tensor, x0: Tensor, log_std: Tensor) -> Tensor:
     return -(above - below).clamp_min(1e-12).log()
 
 
-def _mean_where(squares: Tensor, counted: Bool[Tensor, "b *lead"]) -> Float[Tensor, " b"]:
-    """Return the mean over the elements that count, 0 where none does."""
-    if counted.shape != squares.shape[: counted.ndim]:
+def _mean_square_where(error: Tensor, counted: Bool[Tensor, "b *lead"]) -> Float[Tensor, " b"]:
+    """Return the mean square of the elements that count, 0 where none does."""
+    if counted.shape != error.shape[: counted.ndim]:
         raise ShapeError(
             f"counted has the shape {tuple(counted.shape)}, but the sequence "
-            f"{tuple(squares.shape)}; give one value for each place of its first axes"
+            f"{tuple(error.shape)}; give one value for each place of its first axes"
         )
-    wanted = counted.reshape(*counted.shape, *[1] * (squares.ndim - counted.ndim))
-    total = torch.where(wanted, squares, 0.0).flatten(1).sum(dim=1)
-    number = wanted.expand_as(squares).flatten(1).sum(dim=1)
+    wanted = counted.reshape(*counted.shape, *[1] * (error.ndim - counted.ndim))
+    # Before the square, so that what does not count has a gradient of 0 even if it is infinite.
+    total = torch.where(wanted, error, 0.0).square().flatten(1).sum(dim=1)
+    number = wanted.expand_as(error).flatten(1).sum(dim=1)
     return total / number.clamp_min(1)

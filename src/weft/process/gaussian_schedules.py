@@ -214,6 +214,4 @@ def _powers(schedule: TableSchedule) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _table(schedule: TableSchedule, row: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Not to be made in inference mode, which would forbid its use in a later backward pass.
-    with torch.inference_mode(False):
-        return torch.from_numpy(_powers(schedule)[row]).to(dtype).to(device)
+    return torch.from_numpy(_powers(schedule)[row]).to(dtype).to(device)
