@@ -1,6 +1,6 @@
 """How exact the guided samplers are: draws of a gap against its true law, option by option.
 
-    python benchmarks/guidance_posterior.py [--features 16] [--seed 0]
+    python benchmarks/guidance_posterior.py [--features 8] [--seed 0]
 
 A stationary Gaussian process of 256 frames, a gap of 64, the ideal denoiser, 8 draws of each of
 ``features`` canvases. Bias is in standard deviations of the true law, of which exact draws have
@@ -85,7 +85,7 @@ def drafts(num_features: int, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--features", type=int, default=16)
+    parser.add_argument("--features", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
