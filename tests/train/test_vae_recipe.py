@@ -16,7 +16,7 @@ from weft.errors import ConfigError
 from weft.train.config import LoopConfig
 from weft.train.recipes.codec_check import Distances
 from weft.train.recipes.vae import PRESETS, VaeRecipe, make
-from weft.train.recipes.vae_check import passes_gate, round_trip
+from weft.train.recipes.vae_check import gate_by_corpus, round_trip
 from weft.train.recipes.vae_module import VaeModule
 from weft.train.run import train
 
@@ -149,9 +149,13 @@ def test_some_crops_are_the_difference_of_the_channels(opened: VaeRecipe) -> Non
 @pytest.mark.parametrize(
     ("snr_db", "lsd", "expected"), [(12.5, 1.1, True), (11.0, 1.1, False), (12.5, 1.3, False)]
 )
-def test_the_gate_asks_for_waves_and_spectra(snr_db: float, lsd: float, expected: bool) -> None:
-    found = Distances(lsd=np.full(3, lsd), snr_db=np.full(3, snr_db))
-    assert passes_gate(found) is expected
+def test_the_gate_asks_each_corpus_for_waves_and_spectra(
+    opened: VaeRecipe, snr_db: float, lsd: float, expected: bool
+) -> None:
+    (place,) = opened.places
+    places = [place, replace(place, corpus="other")]
+    found = Distances(lsd=np.array([lsd, 0.5]), snr_db=np.array([snr_db, 20.0]))
+    assert gate_by_corpus(found, places) == {"music": expected, "other": True}
 
 
 def test_the_round_trip_is_of_the_gap(opened: VaeRecipe) -> None:

@@ -31,6 +31,13 @@ def round_trip(codec: LatentCodec, places: Sequence[Place]) -> Distances:
     return measure(places, fills, codec.sample_rate)
 
 
-def passes_gate(found: Distances) -> bool:
-    """Whether a round trip is good enough to fill gaps with."""
-    return bool(np.mean(found.snr_db) >= GATE_SNR_DB and np.mean(found.lsd) <= GATE_LSD)
+def gate_by_corpus(found: Distances, places: Sequence[Place]) -> dict[str, bool]:
+    """Return for each corpus whether a round trip of it is good enough to fill its gaps with."""
+    corpora = np.array([place.corpus for place in places])
+    return {
+        corpus: bool(
+            found.snr_db[corpora == corpus].mean() >= GATE_SNR_DB
+            and found.lsd[corpora == corpus].mean() <= GATE_LSD
+        )
+        for corpus in sorted({*corpora.tolist()})
+    }
