@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from weft.errors import ConfigError, ShapeError
-from weft.nn.cqt import CqtConfig
 from weft.nn.cqt_unet import MOLINER, CqtUnet, CqtUnetConfig
 
 _TINY = CqtUnetConfig(
     num_channels=2,
-    cqt=CqtConfig(num_samples=1024, num_octaves=3, bins_per_octave=6),
+    num_samples=1024,
+    num_octaves=3,
+    bins_per_octave=6,
     widths=(8, 8, 16),
     num_layers=(1, 2, 2),
     time_width=16,
@@ -38,7 +39,7 @@ def _sound(num: int, channels: int = 2) -> torch.Tensor:
 
 def test_the_published_widths_make_54_million_parameters() -> None:
     with torch.device("meta"):
-        network = CqtUnet(replace(MOLINER, cqt=replace(MOLINER.cqt, num_samples=32_768)))
+        network = CqtUnet(replace(MOLINER, num_samples=32_768))
     assert sum(value.numel() for value in network.parameters()) == 53_966_868
 
 
@@ -95,6 +96,7 @@ def test_what_the_network_is_not_made_for_is_refused() -> None:
         ({"widths": (64, 96, 96, 128, 128, 256, 257)}, "multiples of num_groups"),
         ({"num_layers": (2, 3, 4, 5, 6, 7, 9)}, "num_layers must be numbers"),
         ({"attention_width": 100}, "attention_width must be a multiple"),
+        ({"num_samples": 1001}, "num_samples must be even"),
         ({"num_channels": 0}, "num_channels must be in"),
     ],
 )

@@ -4,7 +4,7 @@ As folding is, the transform is inside the network: noise and guidance act on sa
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, final
 
 import torch
@@ -27,10 +27,12 @@ class CqtUnetConfig:
 
     num_channels: int = 1
     """Channels of sound, in [1, 8]."""
-    cqt: CqtConfig = field(
-        default_factory=lambda: CqtConfig(num_samples=184_184, num_octaves=7, bins_per_octave=64)
-    )
-    """The transform; its length is the longest sound that the network takes."""
+    num_samples: int = 184_184
+    """Longest sound that it takes, and what it is trained on, see `CqtConfig`."""
+    num_octaves: int = 7
+    """Octaves, one level for each, see `CqtConfig`."""
+    bins_per_octave: int = 64
+    """Bands of an octave, see `CqtConfig`."""
     widths: tuple[int, ...] = (64, 96, 96, 128, 128, 256, 256)
     """Features of each level, the highest octave first, multiples of ``num_groups``, each in
     [4, 1024]."""
@@ -56,7 +58,7 @@ class CqtUnetConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} must be in [{low}, {high}], got {value}")
-        octaves = self.cqt.num_octaves
+        octaves = self.cqt.num_octaves  # checks the transform, too
         if len(self.widths) != octaves or len(self.num_layers) != octaves:
             raise ConfigError(
                 f"widths and num_layers must have a number for each of {octaves} octaves, got "
@@ -76,9 +78,13 @@ class CqtUnetConfig:
             )
 
     @property
-    def num_samples(self) -> int:
-        """Samples a channel of what it is trained on."""
-        return self.cqt.num_samples
+    def cqt(self) -> CqtConfig:
+        """The transform."""
+        return CqtConfig(
+            num_samples=self.num_samples,
+            num_octaves=self.num_octaves,
+            bins_per_octave=self.bins_per_octave,
+        )
 
 
 MOLINER: Final = CqtUnetConfig()
@@ -102,7 +108,7 @@ class CqtUnet(nn.Module):
     def __init__(self, config: CqtUnetConfig) -> None:
         super().__init__()
         self.config = config
-        octaves, rows = config.cqt.num_octaves, config.cqt.bins_per_octave
+        octaves, rows = config.num_octaves, config.bins_per_octave
         self.cqt = Cqt(config.cqt)
         scales = torch.stack(self.cqt.row_scales())  # block f
         self.scales: Tensor
@@ -175,7 +181,7 @@ class CqtUnet(nn.Module):
     def _network(
         self, blocks: list[Float[Tensor, "b e f _"]], time: Float[Tensor, "b g"]
     ) -> list[Tensor]:
-        octaves, rows = self.config.cqt.num_octaves, self.config.cqt.bins_per_octave
+        octaves, rows = self.config.num_octaves, self.config.bins_per_octave
         embedded = [
             layer(block) + band
             for layer, block, band in zip(self.inputs, blocks, self.bands, strict=True)

@@ -49,6 +49,16 @@ RECIPES = (
         module="weft.train.recipes.latent",
     ),
     RecipeEntry(
+        name="waveform",
+        summary="Unconditional diffusion model of samples: a U-Net over folded samples.",
+        module="weft.train.recipes.waveform",
+    ),
+    RecipeEntry(
+        name="cqt",
+        summary="Unconditional diffusion model of samples: a U-Net over a constant-Q transform.",
+        module="weft.train.recipes.cqt",
+    ),
+    RecipeEntry(
         name="tokens",
         summary="Transformer that fills in the tokens of a trained codec, by discrete diffusion.",
         module="weft.train.recipes.tokens",

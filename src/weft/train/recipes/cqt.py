@@ -1,11 +1,10 @@
 """``weft train cqt``: an unconditional diffusion model over octaves of a constant-Q transform.
 
-The baseline of seed 001. All but the network and the sampler is that of `weft.train.recipes.waveform`.
+The baseline of seed 001; all but network and sampler is that of `weft.train.recipes.waveform`.
 """
 
 from collections.abc import Mapping, Sequence
 
-from weft.nn.cqt import CqtConfig
 from weft.nn.cqt_unet import CqtUnetConfig
 from weft.sampling.guidance import GuidanceConfig
 from weft.sampling.steps_gaussian import GaussianSamplerConfig
@@ -29,7 +28,9 @@ PRESETS: Mapping[str, tuple[WaveformConfig, LoopConfig]] = {
     "debug": (
         WaveformConfig(
             network=CqtUnetConfig(
-                cqt=CqtConfig(num_samples=8192, num_octaves=4, bins_per_octave=8),
+                num_samples=8192,
+                num_octaves=4,
+                bins_per_octave=8,
                 widths=(8, 8, 8, 16),
                 num_layers=(1, 1, 1, 2),
                 time_width=32,
@@ -53,7 +54,9 @@ PRESETS: Mapping[str, tuple[WaveformConfig, LoopConfig]] = {
     "small": (
         WaveformConfig(
             network=CqtUnetConfig(
-                cqt=CqtConfig(num_samples=32_768, num_octaves=7, bins_per_octave=16),
+                num_samples=32_768,
+                num_octaves=7,
+                bins_per_octave=16,
                 widths=(16, 16, 24, 32, 48, 64, 64),
                 num_layers=(1, 1, 2, 2, 3, 3, 4),
                 time_width=64,
@@ -70,7 +73,7 @@ PRESETS: Mapping[str, tuple[WaveformConfig, LoopConfig]] = {
             sources=SOURCES,
         ),
         LoopConfig(
-            steps=1000,
+            steps=600,
             batch_size=4,
             learning_rate=1e-3,
             betas=(0.9, 0.99),

@@ -406,8 +406,8 @@ def make_from(
     """
     config, loop = preset_of(presets, preset)
     network, rest = set_fields(config.network, overrides)
-    if "network" in rest or "cqt" in rest:
-        raise ConfigError("network and cqt are no single values; set their parts")
+    if "network" in rest:
+        raise ConfigError("network is no single value; set its parts")
     changed = apply_settings(
         replace(config, network=network),
         rest,

@@ -1,4 +1,4 @@
-"""The folder of a trained model of samples: weights, settings, and the card that says what they are."""
+"""The folder of a trained model of samples: weights, settings, and the card of what they are."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
