@@ -257,7 +257,9 @@ class FrameSound:
         low, high = max(0, start), min(canvas.shape[1], start + len(decoded[0]))
         for k, sound in enumerate(decoded):
             is_lesser = k > 0 and self.config.channels != "separate"
-            beside = _beside(framed, k, None if draft is None else draft[k])
+            beside = self.beside(framed, k)
+            if draft is not None:
+                beside = _draft_window(framed.view, draft[k])
             inside = slice(framed.view.gap[0] - start, framed.view.gap[1] - start)
             held = _at_level(beside, sound, inside, is_lesser=is_lesser)
             canvas[k, low:high] = held[low - start : high - start]
@@ -265,6 +267,17 @@ class FrameSound:
         sound = resample(framed.directions @ canvas, self.sample_rate, rate)
         missing = max(0, window.gap.stop - sound.shape[1])
         return np.pad(sound, ((0, 0), (0, missing)))[:, window.gap.start : window.gap.stop]
+
+    def beside(self, framed: FramedWindow, k: int) -> Window:
+        """Return the window of one part alone, at the codec's rate."""
+        view = framed.view
+        return Window(
+            samples=framed.parts[k].signal[None] * view.known,
+            known=view.known,
+            gap=Region(start=view.gap[0], stop=view.gap[1]),
+            start=0,
+            sample_rate=view.sample_rate,
+        )
 
     def round_trip(
         self, samples: Samples, sample_rate: int, code: CodeFn, *, num_frames: int, margin: int
@@ -368,22 +381,14 @@ def _sides(layout: FrameLayout, limit: int, reach: tuple[int, int]) -> list[tupl
     return sides
 
 
-def _beside(framed: FramedWindow, k: int, draft: Float[np.ndarray, " m"] | None) -> Window:
-    """Return a window of one part that tells which levels a fill may have."""
-    view = framed.view
-    first, stop = view.gap
-    if draft is None:
-        samples, known = framed.parts[k].signal[None] * view.known, view.known
-    else:
-        wanted = draft[None, first:stop]
-        samples = np.concatenate([wanted, np.zeros_like(wanted), wanted], axis=1)
-        first, stop = stop - first, 2 * (stop - first)
-        known = np.ones(samples.shape[1], dtype=bool)
-        known[first:stop] = False
+def _draft_window(view: CodecView, draft: Float[np.ndarray, " m"]) -> Window:
+    """Return a window whose sides are the draft itself."""
+    wanted = draft[None, slice(*view.gap)]
+    num = wanted.shape[1]
     return Window(
-        samples=samples,
-        known=known,
-        gap=Region(start=first, stop=stop),
+        samples=np.concatenate([wanted, np.zeros_like(wanted), wanted], axis=1),
+        known=np.concatenate([np.ones(num, bool), np.zeros(num, bool), np.ones(num, bool)]),
+        gap=Region(start=num, stop=2 * num),
         start=0,
         sample_rate=view.sample_rate,
     )

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler, RoundTripFn
-from weft.classical.autoregressive import Lpc
 from weft.classical.joining import join_edges
 from weft.codecs.base import TokenCodec
 from weft.errors import ConfigError, QualityWarning
@@ -23,12 +22,11 @@ from weft.nn.token_dit import TokenDit
 from weft.process.masked import MaskedProcess
 from weft.process.sequence import EncodedCanvas
 from weft.rng import Rng
+from weft.sampling.fallback import predict_linearly
 from weft.sampling.steps_masked import MaskedSamplerConfig, fill_tokens
 from weft.sampling.token_settings import TokenFillerConfig
 from weft.sampling.token_sound import TokenSound, TokenWindow
 from weft.takes import score_take
-
-_UNSURE = 0.05
 
 _Key: TypeAlias = tuple[int, int, int]
 """Number of the window, of the take, and of the part of the channels."""
@@ -144,7 +142,8 @@ class TokenFiller(Filler):
         fills: list[list[Fill]] = []
         for i, window in enumerate(windows):
             if i not in found:
-                fills.append([self._without_context(window, rng)])
+                fill = predict_linearly(window, rng, model=self.name, what="tokens")
+                fills.append([replace(fill, details={**fill.details, "tokens": 0.0})])
                 continue
             numbers = range(len(found[i].parts))
             takes = [
@@ -246,20 +245,6 @@ class TokenFiller(Filler):
             worth = [score_take(window, fill.samples).total for fill in fills]
         order = sorted(range(len(fills)), key=lambda i: (-worth[i], i))
         return [fills[i] for i in order]
-
-    def _without_context(self, window: Window, rng: Rng) -> Fill:
-        """Fill a gap beside which there is no sound to make frames of."""
-        fill = Lpc().fill([window], num_takes=1, rng=rng)[0][0]
-        return replace(
-            fill,
-            model=self.name,
-            confidence=_UNSURE if np.any(window.samples) else 0.0,
-            details={
-                "fallback": "too little sound beside the gap for tokens: linear prediction",
-                "network_calls": 0.0,
-                "tokens": 0.0,
-            },
-        )
 
 
 def check_vocabulary(codebook_size: int, num_symbols: int) -> int:

@@ -1,35 +1,38 @@
 """Token models as folders: codec, network and settings, checked before anything is allocated."""
 
-import math
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, final
 
 import torch
 from torch import nn
 
-from weft.checkpoint import TensorFacts, read_config, read_tensors, table_of, write_model
+from weft.checkpoint import write_model
 from weft.codecs.base import TokenCodec
 from weft.codecs.wavtokenizer import KIND as CODEC_KIND
 from weft.codecs.wavtokenizer import WavTokenizer, WavTokenizerConfig
-from weft.errors import CheckpointError, ConfigError
+from weft.errors import ConfigError
 from weft.heads.categorical import Prediction
 from weft.nn.token_dit import TokenDit, TokenDitConfig
+from weft.sampling.model_folder import (
+    build_settings,
+    check_card,
+    read_card,
+    read_modules,
+    read_object,
+    tensors_of,
+)
 from weft.sampling.steps_masked import MaskedSamplerConfig
 from weft.sampling.token_filler import TokenFiller, check_vocabulary
 from weft.sampling.token_settings import TokenFillerConfig
 
 KIND: Final = "tokens"
 """Key of such models in ``model.json``."""
-MAX_NUMBERS: Final = 4_000_000_000
-"""No token model has more weights: sixteen times the largest that was published."""
 
 _CODECS: Final[Mapping[str, type[WavTokenizerConfig]]] = {CODEC_KIND: WavTokenizerConfig}
 _PARTS: Final = ("codec", "network")
-_MAX_TEXT = 2000
-_Config = TypeVar("_Config")
 
 
 @final
@@ -73,19 +76,7 @@ class TokenModelConfig:
                 f"the codec has {size} tokens and the network {symbols}; with is_legacy_mask "
                 f"{self.is_legacy_mask} it must have {size - int(self.is_legacy_mask)}"
             )
-        is_plain = (
-            self.name.isascii()
-            and self.name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-        )
-        if not is_plain or len(self.name) > 64:
-            raise ConfigError(
-                f"name must be at most 64 letters, digits, '-', '_' or '.', got {self.name!r}"
-            )
-        texts = (self.summary, self.good_for, *self.sources)
-        if len(self.sources) > 16 or any(len(text) > _MAX_TEXT for text in texts):
-            raise ConfigError(
-                f"summary, good_for and at most 16 sources must have at most {_MAX_TEXT} letters"
-            )
+        check_card(self.name, (self.summary, self.good_for), self.sources)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as ``model.json`` holds them."""
@@ -114,7 +105,7 @@ class TokenModelConfig:
         """
         if found.get("kind") != KIND:
             raise ConfigError(f"its kind is {found.get('kind')!r}, not {KIND!r}")
-        codec = _object(found, "codec")
+        codec = read_object(found, "codec")
         if codec.get("kind") not in _CODECS:
             raise ConfigError(
                 f"its codec is of kind {codec.get('kind')!r}; known are: {', '.join(_CODECS)}"
@@ -125,12 +116,12 @@ class TokenModelConfig:
             )
         return cls(
             codec=_CODECS[codec["kind"]].from_json(codec),
-            network=_build(TokenDitConfig, _object(found, "network"), "network"),
+            network=build_settings(TokenDitConfig, read_object(found, "network"), "network"),
             prediction=found.get("prediction", ""),
             is_legacy_mask=found["is_legacy_mask"],
-            sampler=_build(MaskedSamplerConfig, _object(found, "sampler"), "sampler"),
-            filler=_build(TokenFillerConfig, _object(found, "filler"), "filler"),
-            **_card(_object(found, "card")),
+            sampler=build_settings(MaskedSamplerConfig, read_object(found, "sampler"), "sampler"),
+            filler=build_settings(TokenFillerConfig, read_object(found, "filler"), "filler"),
+            **read_card(read_object(found, "card")),
         )
 
 
@@ -201,12 +192,7 @@ def write_token_model(
     ):
         if own != wanted:
             raise ConfigError(f"the {part} was built from other settings than the model's: {own}")
-    modules: dict[str, nn.Module] = {"codec": codec, "network": network}
-    tensors = {
-        f"{part}.{name}": value
-        for part, module in modules.items()
-        for name, value in module.state_dict().items()
-    }
+    tensors = tensors_of({"codec": codec, "network": network})
     settings = {**config.to_json(), "facts": dict(facts or {})}
     return write_model(folder, config=settings, tensors=tensors, dtype=dtype)
 
@@ -218,32 +204,7 @@ def read_token_model(folder: Path) -> TokenModel:
         CheckpointError: the folder holds none, it is damaged, its parts do not fit together, or it
             is larger than any token model.
     """
-    found = read_config(folder)
-    try:
-        config = TokenModelConfig.from_json(found)
-        with torch.device("meta"):
-            table = {
-                f"{part}.{name}": facts
-                for part, module in _modules(config).items()
-                for name, facts in table_of(module).items()
-            }
-    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder / 'model.json'} holds no token model that can be used: {error}"
-        ) from error
-    _check_size(folder, table)
-    tensors = read_tensors(folder, table)
-    with torch.random.fork_rng(devices=[]):  # weights are drawn in vain, and disturb no one's draws
-        modules = _modules(config)
-    for part, module in modules.items():
-        prefix = f"{part}."
-        own = {
-            name.removeprefix(prefix): tensors.pop(name)
-            for name in table
-            if name.startswith(prefix)
-        }
-        module.load_state_dict(own, assign=True)
-        module.eval().requires_grad_(False)
+    config, modules = read_modules(folder, TokenModelConfig.from_json, _modules, what="token model")
     codec, network = (modules[part] for part in _PARTS)
     assert isinstance(codec, TokenCodec) and isinstance(network, TokenDit)  # noqa: PT018
     return TokenModel(config=config, codec=codec, network=network)
@@ -251,55 +212,3 @@ def read_token_model(folder: Path) -> TokenModel:
 
 def _modules(config: TokenModelConfig) -> dict[str, nn.Module]:
     return {"codec": WavTokenizer(config.codec), "network": TokenDit(config.network)}
-
-
-def _check_size(folder: Path, table: Mapping[str, TensorFacts]) -> None:
-    total = sum(math.prod(facts.shape) for facts in table.values())
-    if total > MAX_NUMBERS:
-        raise CheckpointError(
-            f"{folder / 'model.json'} describes {total:,} weights; more than {MAX_NUMBERS:,} "
-            "cannot be right"
-        )
-
-
-def _object(found: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = found.get(name)
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name} must be an object, got {value!r}")
-    return value
-
-
-def _card(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a card, each a text."""
-    names = ("name", "summary", "good_for")
-    sources = found.get("sources", [])
-    texts = [found.get(name) for name in names]
-    if not isinstance(sources, list) or not all(isinstance(t, str) for t in [*texts, *sources]):
-        raise ConfigError(f"card must hold the texts {', '.join(names)} and a list of sources")
-    return {**dict(zip(names, texts, strict=True)), "sources": tuple(sources)}
-
-
-def _build(kind: Callable[..., _Config], found: Mapping[str, Any], part: str) -> _Config:
-    """Build a config from JSON: every field known, and of its type; ranges are its own matter."""
-    hints = typing.get_type_hints(kind)
-    names = {item.name for item in fields(typing.cast("Any", kind))}
-    if other := sorted({*found} - names):
-        raise ConfigError(f"{part} has an unknown setting {other[0]!r}")
-    values = {name: _typed(f"{part}.{name}", value, hints[name]) for name, value in found.items()}
-    return kind(**values)
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return a value of JSON as its field has it."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_typed(name, item, inner[0]) for item in value)
-    if type(None) in inner:
-        rest = next(kind for kind in inner if kind is not type(None))
-        return None if value is None else _typed(name, value, rest)
-    allowed: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,)}
-    wanted = allowed.get(hint, (str,))
-    if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
-        kind = {float: "a number", int: "a whole number", bool: "true or false"}.get(hint, "a text")
-        raise ConfigError(f"{name} must be {kind}, got {value!r}")
-    return float(typing.cast("float", value)) if hint is float else value

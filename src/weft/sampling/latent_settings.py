@@ -1,0 +1,151 @@
+"""Settings of `weft.sampling.latent_filler`."""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, final, get_args
+
+from weft.errors import ConfigError
+from weft.sampling.channel_parts import ChannelMode
+from weft.sampling.frame_settings import FrameConfig, check_choice, check_range
+from weft.sampling.guidance import GuidanceConfig
+from weft.sampling.steps_gaussian import GaussianSamplerConfig
+
+FillMode: TypeAlias = Literal["conditional", "guided"]
+DraftSource: TypeAlias = Literal["similarity", "none"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LatentFillerConfig:
+    """How a latent model fills gaps; its network and its samplers have settings of their own."""
+
+    mode: FillMode = "conditional"
+    """``conditional``: the network is told what is known, and drafts. ``guided``: it is told
+    nothing, and gradients of what is known guide it (seed 001)."""
+    draft: DraftSource = "similarity"
+    """Where drafts come from, if the user gives none: ``similarity``: places of the recording whose
+    surroundings are like the gap's. Not for ``guided``."""
+    search_ms: float = 20_000.0
+    """How much of the recording is searched for drafts on each side, in [100, 600000]."""
+    detail: float = 1.0
+    """How much of what the codec loses of a draft is given back where the fill is near to the
+    draft, in [0, 1]."""
+    detail_range: tuple[float, float] = (0.35, 0.9)
+    """Distances of a fill from its draft, a frame, up to which all of this is given back, and from
+    which on nothing is; as a root mean square over features, each in [0, 10], in order."""
+    window_ms: float = 2200.0
+    """Length of a sequence for gaps to ``long_gap_ms``, in [100, 60000]."""
+    long_window_ms: float = 4400.0
+    """Length of a sequence for longer gaps, in [100, 60000]."""
+    long_gap_ms: float = 750.0
+    """Gaps longer than this get the longer sequence, in [0, 60000]."""
+    max_gap_ms: float = 2000.0
+    """Longer gaps come in pieces, in [10, 60000]; less than either length of a sequence."""
+    guard: int = 2
+    """Frames on each side of what is unknown that are not trusted, in [0, 8]."""
+    extension_frames: int = 4
+    """Frames by which prediction continues each known run while it is encoded, in [0, 32]."""
+    channels: ChannelMode = "principal"
+    """How channels are taken apart."""
+    least_part_db: float = -40.0
+    """Parts of the channels softer than this beside the loudest are not filled, in [-120, 0) dB."""
+    level_range_db: tuple[float, float] = (-34.0, -12.0)
+    """Levels, in dB of full scale, that the codec is given as they are, see `FrameConfig`."""
+    match_gain_db: float = 6.0
+    """Most that a band of the fill is changed by what the codec did to the sound beside the gap, in
+    [0, 24] dB; 0: nothing is."""
+    noise_share: float = 0.0
+    """How much of the energy that a fill lacks beside the steady level of its sides is given to it
+    as noise, in [0, 1]."""
+    edge_ms: float = 20.0
+    """How long the surroundings ring on into the fill at each end, in [0, 200] ms; 0 leaves the
+    join to the driver."""
+    edge_span_ms: float = 8.0
+    """Span of the models that let them ring on, in (0, 50] ms."""
+    num_candidates: int = 4
+    """Fills that are drawn for each gap, of which the best are returned, in [1, 64]; never fewer
+    than are wanted. Each has another draft as far as there are; the last of several has none."""
+    context_weight: float = 1.0
+    """How much a fill's distance from the frames around it counts in the ranking, in dB for a root
+    mean square of 1, in [0, 100]."""
+    batch_size: int = 8
+    """Sequences that go through the network together, in [1, 1024]."""
+    sure_score: float = -8.0
+    """Score of the ranking, in dB, that gives the confidence 0.5, in [-100, 0]."""
+    sure_slope: float = 0.3
+    """How fast confidence rises with it, in (0, 10] a dB."""
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, get_args(FillMode))
+        check_choice("draft", self.draft, get_args(DraftSource))
+        check_range("search_ms", self.search_ms, 100, 600_000)
+        check_range("detail", self.detail, 0, 1)
+        if len(self.detail_range) != 2 or not (
+            0 <= self.detail_range[0] <= self.detail_range[1] <= 10
+        ):
+            raise ConfigError(
+                "detail_range must be two distances in [0, 10], the smaller first, got "
+                f"{self.detail_range}"
+            )
+        check_range("window_ms", self.window_ms, 100, 60_000)
+        check_range("long_window_ms", self.long_window_ms, 100, 60_000)
+        check_range("long_gap_ms", self.long_gap_ms, 0, 60_000)
+        check_range("max_gap_ms", self.max_gap_ms, 10, 60_000)
+        for gap_ms in (min(self.long_gap_ms, self.max_gap_ms), self.max_gap_ms):
+            if not gap_ms < self.length_ms(gap_ms):
+                raise ConfigError(
+                    f"a gap of {gap_ms:g} ms gets a sequence of {self.length_ms(gap_ms):g} ms, "
+                    "which holds nothing else; lengthen it, or shorten max_gap_ms or long_gap_ms"
+                )
+        check_range("noise_share", self.noise_share, 0, 1)
+        check_range("edge_ms", self.edge_ms, 0, 200)
+        check_range("edge_span_ms", self.edge_span_ms, 0, 50, is_open=True)
+        check_range("num_candidates", self.num_candidates, 1, 64)
+        check_range("context_weight", self.context_weight, 0, 100)
+        check_range("batch_size", self.batch_size, 1, 1024)
+        check_range("sure_score", self.sure_score, -100, 0)
+        check_range("sure_slope", self.sure_slope, 0, 10, is_open=True)
+        _ = self.frames  # checks the others
+
+    @property
+    def frames(self) -> FrameConfig:
+        """How sound goes through the codec."""
+        return FrameConfig(
+            guard=self.guard,
+            extension_frames=self.extension_frames,
+            channels=self.channels,
+            least_part_db=self.least_part_db,
+            level_range_db=self.level_range_db,
+            match_gain_db=self.match_gain_db,
+        )
+
+    def length_ms(self, gap_ms: float) -> float:
+        """Return the length of the sequence for a gap.
+
+        Example:
+            >>> [LatentFillerConfig().length_ms(gap_ms) for gap_ms in (300, 1500)]
+            [2200.0, 4400.0]
+        """
+        return self.window_ms if gap_ms <= self.long_gap_ms else self.long_window_ms
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LatentSampling:
+    """How latents are drawn."""
+
+    sampler: GaussianSamplerConfig = field(
+        default_factory=lambda: GaussianSamplerConfig(kind="ddim", steps=8)
+    )
+    """Which steps."""
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    """How known frames are kept, and how strongly losses guide."""
+
+
+CONDITIONAL = LatentSampling()
+"""For a network that is told what is known: few steps, and no gradients unless a style asks."""
+GUIDED = LatentSampling(sampler=GaussianSamplerConfig(kind="ddpm", steps=50))
+"""For a network that is told nothing.
+
+Source: seed 001, experiments: DDPM, 50 steps, step size 0.03. Differs: known frames are put back
+with the noise of the step.
+"""

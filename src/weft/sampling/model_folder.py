@@ -1,0 +1,172 @@
+"""Folders of models that have several networks: their settings as JSON, their weights, their cards.
+
+All is checked before anything is allocated.
+"""
+
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from weft.checkpoint import TensorFacts, read_config, read_tensors, table_of
+from weft.errors import CheckpointError, ConfigError
+
+MAX_NUMBERS: Final = 4_000_000_000
+"""No model that fills has more weights: four times the largest that was published."""
+
+_MAX_TEXT = 2000
+_MAX_SOURCES = 16
+_Config = TypeVar("_Config")
+
+
+def check_card(name: str, texts: tuple[str, ...], sources: tuple[str, ...]) -> None:
+    """Check what a card says.
+
+    Args:
+        name: of the model; letters, digits and ``-_.``, at most 64.
+        texts: lines for people.
+        sources: publications, at most 16.
+
+    Raises:
+        ConfigError: a text is too long, or the name holds what a name cannot.
+    """
+    is_plain = name.isascii() and name.translate(str.maketrans("", "", "-_.")).isalnum()
+    if not is_plain or len(name) > 64:
+        raise ConfigError(f"name must be at most 64 letters, digits, '-', '_' or '.', got {name!r}")
+    if len(sources) > _MAX_SOURCES or any(len(text) > _MAX_TEXT for text in (*texts, *sources)):
+        raise ConfigError(
+            f"summary, good_for and at most {_MAX_SOURCES} sources must have at most {_MAX_TEXT} "
+            "letters"
+        )
+
+
+def read_object(found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an object within an object.
+
+    Raises:
+        ConfigError: it is missing, or something else.
+    """
+    value = found.get(name)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} must be an object, got {value!r}")
+    return value
+
+
+def read_card(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name, summary, good_for and sources of a card.
+
+    Raises:
+        ConfigError: one of them is no text.
+    """
+    names = ("name", "summary", "good_for")
+    sources = found.get("sources", [])
+    texts = [found.get(name) for name in names]
+    if not isinstance(sources, list) or not all(isinstance(t, str) for t in [*texts, *sources]):
+        raise ConfigError(f"card must hold the texts {', '.join(names)} and a list of sources")
+    return {**dict(zip(names, texts, strict=True)), "sources": tuple(sources)}
+
+
+def build_settings(kind: Callable[..., _Config], found: Mapping[str, Any], part: str) -> _Config:
+    """Build a config from JSON: every field known, and of its type; ranges are its own matter.
+
+    Args:
+        kind: a dataclass of numbers, texts, and tuples of these.
+        found: as `dataclasses.asdict` gave it; fields with defaults may be left out.
+        part: what to call it in errors.
+
+    Raises:
+        ConfigError: a field is unknown, of another type or out of range.
+    """
+    hints = typing.get_type_hints(kind)
+    names = {item.name for item in fields(typing.cast("Any", kind))}
+    if other := sorted({*found} - names):
+        raise ConfigError(f"{part} has an unknown setting {other[0]!r}")
+    values = {name: _typed(f"{part}.{name}", value, hints[name]) for name, value in found.items()}
+    return kind(**values)
+
+
+def tensors_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Return the weights of several networks, each name behind its network's and a dot."""
+    return {
+        f"{part}.{name}": value
+        for part, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def read_modules(
+    folder: Path,
+    read: Callable[[Mapping[str, Any]], _Config],
+    make: Callable[[_Config], Mapping[str, nn.Module]],
+    *,
+    what: str,
+) -> tuple[_Config, dict[str, nn.Module]]:
+    """Return settings and networks of a folder, on the CPU, in float32 and eval mode.
+
+    Args:
+        folder: with ``model.json``.
+        read: settings from JSON.
+        make: networks with random weights, by the names they are stored under.
+        what: kind of model, for errors.
+
+    Raises:
+        CheckpointError: the folder holds none, it is damaged, its parts do not fit together, or it
+            is larger than any model.
+    """
+    found = read_config(folder)
+    try:
+        config = read(found)
+        with torch.device("meta"):
+            table = {
+                f"{part}.{name}": facts
+                for part, module in make(config).items()
+                for name, facts in table_of(module).items()
+            }
+    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder / 'model.json'} holds no {what} that can be used: {error}"
+        ) from error
+    _check_size(folder, table)
+    tensors = read_tensors(folder, table)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn in vain, and disturb no one's draws
+        modules = dict(make(config))
+    for part, module in modules.items():
+        prefix = f"{part}."
+        own = {
+            name.removeprefix(prefix): tensors.pop(name)
+            for name in table
+            if name.startswith(prefix)
+        }
+        module.load_state_dict(own, assign=True)
+        module.eval().requires_grad_(False)
+    return config, modules
+
+
+def _check_size(folder: Path, table: Mapping[str, TensorFacts]) -> None:
+    total = sum(math.prod(facts.shape) for facts in table.values())
+    if total > MAX_NUMBERS:
+        raise CheckpointError(
+            f"{folder / 'model.json'} describes {total:,} weights; more than {MAX_NUMBERS:,} "
+            "cannot be right"
+        )
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Return a value of JSON as its field has it."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(name, item, inner[0]) for item in value)
+    if type(None) in inner:
+        rest = next(kind for kind in inner if kind is not type(None))
+        return None if value is None else _typed(name, value, rest)
+    allowed: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,)}
+    wanted = allowed.get(hint, (str,))
+    if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
+        kind = {float: "a number", int: "a whole number", bool: "true or false"}.get(hint, "a text")
+        raise ConfigError(f"{name} must be {kind}, got {value!r}")
+    return float(typing.cast("float", value)) if hint is float else value
