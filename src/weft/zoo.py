@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from weft.errors import CheckpointError
 
 if TYPE_CHECKING:
     from weft.canvas.filler import Filler
+    from weft.canvas.support import Ability
     from weft.model import Model
 
 
@@ -197,18 +199,52 @@ _MODELS: dict[str, tuple[Callable[[], "Filler"], ModelCard]] = {
 _CONFIG = "model.json"
 _MAX_CONFIG_BYTES = 1_000_000  # as in `weft.checkpoint`, which needs torch
 _SHIPPED = Path(__file__).resolve().parent / "weights"
-_LEARNED = ("weft-tokens",)
+_LEARNED = ("weft-tokens", "weft-latent")
 """Names of trained models that the package may bring, each a folder of `_SHIPPED`."""
 
 
-def _tokens(folder: Path) -> "Filler":
+def _read_tokens(folder: Path) -> Any:
     from weft.sampling.token_model import read_token_model
 
-    return read_token_model(folder).to_filler()
+    return read_token_model(folder)
 
 
-_KINDS: Mapping[str, Callable[[Path], "Filler"]] = {"tokens": _tokens}
-"""Kinds of ``model.json`` that fill gaps."""
+def _read_latent(folder: Path) -> Any:
+    from weft.sampling.latent_model import read_latent_model
+
+    return read_latent_model(folder)
+
+
+def _read_waveform(folder: Path) -> Any:
+    from weft.sampling.waveform_model import read_waveform_model
+
+    return read_waveform_model(folder)
+
+
+def _guided(model: Any) -> "Filler":
+    """Return what fills with the same weights without being told what is known (seed 001)."""
+    config = replace(model.config.filler, mode="guided")
+    filler: Filler = model.to_filler(config=config, name=f"{model.config.name}:guided")
+    return filler
+
+
+_KINDS: Mapping[str, Callable[[Path], Any]] = {
+    "tokens": _read_tokens,
+    "latent": _read_latent,
+    "waveform": _read_waveform,
+    "cqt": _read_waveform,
+}
+"""Kinds of ``model.json`` that fill gaps, and what reads them; it has ``to_filler``."""
+_VARIANTS: Mapping[str, tuple[str, Callable[[Any], "Filler"], str]] = {
+    "guided": ("latent", _guided, "is told nothing, and guided by gradients of what is known: "),
+}
+"""What may follow a name after a colon: for which kind, what makes it, and how its card begins."""
+_ABILITIES: Mapping[str, frozenset["Ability"]] = {
+    "latent": frozenset({"draft", "style", "generate"}),
+    "waveform": frozenset({"draft", "generate"}),
+    "cqt": frozenset({"draft", "generate"}),
+}
+"""What models of a kind can do beside filling gaps from their surroundings."""
 
 
 def names() -> tuple[str, ...]:
@@ -216,11 +252,21 @@ def names() -> tuple[str, ...]:
     return (*_MODELS, *(name for name in _LEARNED if (_SHIPPED / name / _CONFIG).is_file()))
 
 
+def fills_gaps(kind: str) -> bool:
+    """Return whether models of this kind of ``model.json`` fill gaps.
+
+    Example:
+        >>> fills_gaps("latent"), fills_gaps("vae")
+        (True, False)
+    """
+    return kind in _KINDS
+
+
 def describe(name: str | Path) -> ModelCard:
     """Return the card of a model.
 
     Args:
-        name: of the model, or the folder of a trained one.
+        name: of the model, or the folder of a trained one; see `load`.
 
     Raises:
         CheckpointError: no model has this name, or the folder holds none that fills gaps.
@@ -236,7 +282,8 @@ def load(name: str | Path) -> "Model":
 
     Args:
         name: of the model, or the folder of a trained one: what `weft train` wrote. A name comes
-            before a folder of the same name; write ``./NAME`` for the folder.
+            before a folder of the same name; write ``./NAME`` for the folder. ``NAME:guided`` is
+            a latent model that is not told what is known: guidance alone fills the gaps.
 
     Raises:
         CheckpointError: no model has this name, or the folder holds none that can be used.
@@ -248,7 +295,21 @@ def load(name: str | Path) -> "Model":
     from weft.model import Model
 
     make, card = _find(name)
-    return Model(make(), card)
+    return Model(make(), card, able)
+
+
+def able(ability: "Ability") -> tuple[str, ...]:
+    """Return the names of the models that are installed and have an ability.
+
+    Args:
+        ability: to start from a draft, to follow a style, or to fill where nothing is known.
+    """
+    installed = [name for name in names() if name not in _MODELS]
+    return tuple(name for name in installed if ability in _abilities(_SHIPPED / name))
+
+
+def _abilities(folder: Path) -> frozenset["Ability"]:
+    return _ABILITIES.get(str(json.loads(_read(folder / _CONFIG)).get("kind")), frozenset())
 
 
 def digest_of(name: str | Path) -> str | None:
@@ -260,8 +321,16 @@ def digest_of(name: str | Path) -> str | None:
     Raises:
         CheckpointError: as `describe`.
     """
-    folder = _folder_of(name)
+    folder = _folder_of(_split(name)[0])
     return None if folder is None else hashlib.sha256(_read(folder / _CONFIG)).hexdigest()
+
+
+def _split(name: str | Path) -> tuple[str | Path, str]:
+    """Return the name of a model, or its folder, and the variant that is wanted, if any."""
+    base, colon, variant = str(name).rpartition(":")
+    if not colon or variant not in _VARIANTS:
+        return name, ""
+    return (Path(base) if isinstance(name, Path) else base), variant
 
 
 def _folder_of(name: str | Path) -> Path | None:
@@ -276,9 +345,10 @@ def _folder_of(name: str | Path) -> Path | None:
 def _find(name: str | Path) -> tuple[Callable[[], "Filler"], ModelCard]:
     if isinstance(name, str) and name in _MODELS:
         return _MODELS[name]
-    folder = _folder_of(name)
+    base, variant = _split(name)
+    folder = _folder_of(base)
     if folder is not None:
-        return _open(folder)
+        return _open(folder, variant)
     known = names()
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -287,7 +357,7 @@ def _find(name: str | Path) -> tuple[Callable[[], "Filler"], ModelCard]:
     )
 
 
-def _open(folder: Path) -> tuple[Callable[[], "Filler"], ModelCard]:
+def _open(folder: Path, variant: str) -> tuple[Callable[[], "Filler"], ModelCard]:
     """Return how to make the model of a folder, and its card; no weight is read."""
     path = folder / _CONFIG
     text = _read(path)
@@ -301,12 +371,35 @@ def _open(folder: Path) -> tuple[Callable[[], "Filler"], ModelCard]:
             f"{folder} holds a model of kind {kind!r}, which fills no gaps; kinds that do: "
             f"{', '.join(_KINDS)}"
         )
-    return lambda: _load_folder(folder.resolve(), kind, text), _to_card(path, card)
+    found_card = _to_card(path, card)
+    if variant:
+        wanted, _, begins = _VARIANTS[variant]
+        if kind != wanted:
+            raise CheckpointError(
+                f"{folder} holds a model of kind {kind!r}; ':{variant}' is for {wanted!r}"
+            )
+        found_card = replace(
+            found_card,
+            name=f"{found_card.name}:{variant}",
+            summary=begins + found_card.summary,
+            good_for="comparison",
+        )
+    return lambda: _load_folder(folder.resolve(), kind, text, variant), found_card
+
+
+@lru_cache(maxsize=8)
+def _load_folder(folder: Path, kind: str, text: bytes, variant: str) -> "Filler":
+    """Make a filler once, for each text of ``model.json``: it holds the digests of the weights."""
+    model = _read_weights(folder, kind, text)
+    if variant:
+        return _VARIANTS[variant][1](model)
+    filler: Filler = model.to_filler()
+    return filler
 
 
 @lru_cache(maxsize=4)
-def _load_folder(folder: Path, kind: str, text: bytes) -> "Filler":
-    """Read weights once, for each text of ``model.json``: it holds the digests of the weights."""
+def _read_weights(folder: Path, kind: str, text: bytes) -> Any:
+    """Read weights once; variants share them."""
     return _KINDS[kind](folder)
 
 

@@ -171,10 +171,10 @@ def _folder_of(name: str) -> Path | None:
 
 
 def _fills_gaps(folder: Path) -> bool:
+    from weft import zoo
     from weft.checkpoint import read_config
-    from weft.sampling.token_model import KIND
 
-    return bool(read_config(folder)["kind"] == KIND)
+    return zoo.fills_gaps(str(read_config(folder)["kind"]))
 
 
 def _show_folder(screen: Screen, folder: Path) -> dict[str, object]:

@@ -11,18 +11,25 @@ import torch
 
 from weft.audio.audio import Audio
 from weft.canvas.canvas import Region
+from weft.canvas.filler import Filler
 from weft.canvas.windows import read_window
 from weft.checkpoint import digest_of, read_config
-from weft.codecs.base import TokenCodec
+from weft.codecs.base import LatentCodec, TokenCodec
+from weft.codecs.vae import KIND as VAE_KIND
+from weft.codecs.vae import Vae, VaeConfig, read_vae
 from weft.codecs.wavtokenizer import KIND as CODEC_KIND
 from weft.codecs.wavtokenizer import WavTokenizer, WavTokenizerConfig, read_codec
 from weft.errors import CheckpointError, ConfigError
 from weft.metrics.embedders import corpus_ssl
+from weft.nn.dit import Dit
 from weft.nn.token_dit import TokenDit
 from weft.rng import Rng
+from weft.sampling.latent_model import KIND as LATENT_KIND
+from weft.sampling.latent_model import LatentModelConfig, read_latent_model
 from weft.sampling.token_model import KIND as TOKENS_KIND
 from weft.sampling.token_model import TokenModelConfig, read_token_model
 
+_VAE_SETTINGS: Final = ("kind", *VaeConfig.__dataclass_fields__)
 CARD_FILE: Final = "README.md"
 _SIDE_S: Final = 1.0
 _GAP_MS: Final = 50.0
@@ -149,16 +156,56 @@ def _run_tokens(folder: Path) -> list[str]:
     lines = run_codec(model.codec, folder)
     _run_network(model.network, model.codec, folder)
     lines.append("network: finite scores for tokens of noise, half of them hidden")
-    rate = model.codec.sample_rate
+    return [*lines, _run_filler(model.to_filler(), model.codec.sample_rate, folder)]
+
+
+def _run_latent(folder: Path) -> list[str]:
+    model = read_latent_model(folder)
+    lines = run_latent_codec(model.codec, folder)
+    noise = torch.from_numpy(_noise(32 * model.codec.num_features)).float()
+    x = noise.view(1, 32, model.codec.num_features)
+    if not bool(model.network(x, torch.full((1,), 0.5)).isfinite().all()):
+        raise CheckpointError(f"{folder}: the network gives NaN or infinity; weights are damaged")
+    lines.append("network: finite estimates of noise")
+    return [*lines, _run_filler(model.to_filler(), model.codec.sample_rate, folder)]
+
+
+def run_latent_codec(codec: LatentCodec, told: Path) -> list[str]:
+    """Encode and decode silence and noise once; see `run_codec`.
+
+    Raises:
+        CheckpointError: something is not finite, or has another length than it must.
+    """
+    num_samples = codec.sample_rate // 2 + 1  # no multiple of a frame
+    num_frames = math.ceil(num_samples / codec.hop_length)
+    lines = []
+    for name, level in (("silence", 0.0), ("noise", _NOISE_LEVEL)):
+        samples = torch.from_numpy(level * _noise(num_samples)).float()
+        latents = codec.encode(samples.expand(1, codec.num_channels, -1))
+        decoded = codec.decode(latents)
+        wanted = (1, codec.num_channels, num_frames * codec.hop_length)
+        if latents.shape != (1, num_frames, codec.num_features) or decoded.shape != wanted:
+            raise CheckpointError(
+                f"{told}: {num_samples} samples of {name} became latents {tuple(latents.shape)} "
+                f"and samples {tuple(decoded.shape)}, wanted {num_frames} frames"
+            )
+        if not bool(latents.isfinite().all() and decoded.isfinite().all()):
+            raise CheckpointError(f"{told}: {name} became NaN or infinity; the weights are damaged")
+        lines.append(f"{name}: {num_frames} frames of {codec.num_features} numbers, finite sound")
+    return lines
+
+
+def _run_filler(filler: Filler, rate: int, folder: Path) -> str:
+    """Fill a gap in noise."""
     side, gap_length = round(_SIDE_S * rate), round(_GAP_MS * rate / 1000)
     samples = _NOISE_LEVEL * _noise(2 * side + gap_length)[None]
     gap = Region(start=side, stop=side + gap_length)
     window = read_window(Audio.from_samples(samples, rate), gap, [gap], side)
-    (fills,) = model.to_filler().fill([window], num_takes=1, rng=Rng(0))
+    (fills,) = filler.fill([window], num_takes=1, rng=Rng(0))
     filled = fills[0].samples
     if filled.shape != (1, gap_length) or not np.isfinite(filled).all():
         raise CheckpointError(f"{folder}: a gap in noise was filled with NaN, or not as a whole")
-    return [*lines, f"a gap of {_GAP_MS:g} ms in noise: filled, finite sound"]
+    return f"a gap of {_GAP_MS:g} ms in noise: filled, finite sound"
 
 
 def _run_network(network: TokenDit, codec: TokenCodec, told: Path) -> None:
@@ -228,12 +275,59 @@ def _tokens_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _vae_facts(config: VaeConfig) -> dict[str, Any]:
+    sizes = config.sizes
+    with torch.device("meta"):
+        codec = Vae(config)
+    count = sum(p.numel() for p in codec.parameters())
+    return {
+        "sample_rate": codec.sample_rate,
+        "frame_rate": codec.sample_rate / codec.hop_length,
+        "num_parameters": count,
+        "sizes": {
+            "codec": f"{config.front}, {sizes.num_features} numbers a frame, "
+            f"{sizes.num_channels} channel(s), hears {codec.reach_frames} frames around each",
+            "frame": f"{codec.hop_length} samples",
+        },
+    }
+
+
+def _vae_folder_facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    return _vae_facts(
+        VaeConfig.from_json({name: found[name] for name in _VAE_SETTINGS if name in found})
+    )
+
+
+def _latent_facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    config = LatentModelConfig.from_json(found)
+    facts = _vae_facts(config.codec)
+    network, sampler = config.network, config.sampling.sampler
+    with torch.device("meta"):
+        count = sum(p.numel() for p in Dit(network).parameters())
+    told = "is told what is known" if network.num_condition else "is told nothing"
+    facts["sizes"] |= {
+        "network": f"{network.num_layers} blocks of {network.width}, {network.num_heads} heads, "
+        f"{network.positions} positions, {told}",
+        "parameters": f"codec {facts['num_parameters']:,}, network {count:,}",
+        "output": config.process.prediction,
+        "sampler": f"{sampler.kind}, {sampler.steps} steps",
+        "windows": f"{config.filler.window_ms:g} ms, {config.filler.long_window_ms:g} ms for gaps "
+        f"over {config.filler.long_gap_ms:g} ms",
+    }
+    facts["num_parameters"] += count
+    return facts
+
+
 _DESCRIBE: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     CODEC_KIND: _codec_folder_facts,
     TOKENS_KIND: _tokens_facts,
+    VAE_KIND: _vae_folder_facts,
+    LATENT_KIND: _latent_facts,
 }
 _VERIFY: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     CODEC_KIND: lambda folder: run_codec(read_codec(folder), folder),
     TOKENS_KIND: _run_tokens,
+    VAE_KIND: lambda folder: run_latent_codec(read_vae(folder), folder),
+    LATENT_KIND: _run_latent,
     corpus_ssl.KIND: _run_embedder,
 }
