@@ -22,6 +22,10 @@ from weft.version import __version__
 
 VERBS = (
     "inpaint",
+    "continuation",
+    "regenerate",
+    "transition",
+    "generate",
     "inspect",
     "evaluate",
     "train",
@@ -40,7 +44,8 @@ def make_app() -> typer.Typer:
     """Return the command line with all its verbs."""
     app = typer.Typer(
         name="weft",
-        help="Weft fills in sound: it restores gaps so that they belong to what is around them.",
+        help="Weft fills in sound: it restores, continues, changes and joins recordings so that "
+        "what is new belongs to what is around it.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",

@@ -1,4 +1,4 @@
-"""``weft inpaint --dry-run``: what would be done, and what it would cost."""
+"""``--dry-run``: what would be done, and what it would cost."""
 
 import shutil
 import sys
@@ -12,13 +12,14 @@ import numpy as np
 from weft import zoo
 from weft.audio.handle import shown
 from weft.canvas.canvas import Region
+from weft.canvas.filler import Filler
 from weft.canvas.timecode import format_time
 from weft.canvas.windows import BATCH_SAMPLES, context_samples, read_window, split_gap
 from weft.cli.console import Screen, bytes_text, length_text, plural
-from weft.cli.inpaint import MAX_ROWS, head_text, job_facts
 from weft.cli.job import Job
-from weft.model import Model
-from weft.receipt import region_facts
+from weft.cli.running import MAX_ROWS, head_text, job_facts
+from weft.model import DRAFT
+from weft.receipt import needs_no_model, region_facts
 from weft.rng import Rng
 
 TRIAL_S = 3.0
@@ -51,16 +52,21 @@ def make_plan(job: Job) -> Plan:
     Gaps are tried in an order that spreads over all lengths. With few gaps all of them are tried,
     so that the plan says what each will be filled with.
     """
-    model = zoo.load(job.request.settings.model)
+    if needs_no_model(job.request.task):
+        return _plan_of_draft(job)
+    filler, steps = zoo.load(job.request.settings.model).filler, job.request.settings.steps
+    if steps:
+        filler = filler.with_steps(steps)
     started = time.perf_counter()
     models: dict[Region, str] = {}
     confidences: dict[Region, float] = {}
     costs: dict[int, float] = {}
     for gap in _spread(job.regions):
         at = time.process_time()
-        name, confidence = _try_gap(job, model, gap)
+        name, confidence, share = _try_gap(job, filler, gap, started + TRIAL_S)
         models[gap], confidences[gap] = name, confidence
-        costs[gap.num_samples] = max(costs.get(gap.num_samples, 0.0), time.process_time() - at)
+        cost = (time.process_time() - at) / share
+        costs[gap.num_samples] = max(costs.get(gap.num_samples, 0.0), cost)
         if time.perf_counter() - started > TRIAL_S:
             break
     lengths = sorted(costs)
@@ -68,7 +74,7 @@ def make_plan(job: Job) -> Plan:
         [gap.num_samples for gap in job.regions], lengths, [costs[length] for length in lengths]
     )
     output_bytes = _output_bytes(job)
-    sizes = {gap: _window_bytes(job, model, gap) for gap in job.regions}
+    sizes = {gap: _window_bytes(job, filler, gap) for gap in job.regions}
     batch = min(sum(sizes.values()), 8 * BATCH_SAMPLES)
     tried = max(sizes[gap] for gap in models)
     return Plan(
@@ -91,26 +97,49 @@ def _spread(regions: Sequence[Region]) -> list[Region]:
     return [ordered[i] for i in dict.fromkeys([*order, *range(len(ordered))])]
 
 
-def _try_gap(job: Job, model: Model, gap: Region) -> tuple[str, float]:
-    """Fill one gap and forget the fill."""
-    rate = job.audio.sample_rate
-    limit_ms = model.filler.max_gap_ms
-    limit = None if limit_ms is None else round(limit_ms * rate / 1000)
-    name, confidence = model.name, 1.0
-    for piece in split_gap(gap, limit):
-        context = context_samples(model.filler, piece, rate, num_channels=job.audio.num_channels)
-        window = read_window(job.audio, piece, job.regions, context)
-        settings = job.request.settings
-        fill = model.filler.fill([window], num_takes=settings.takes, rng=Rng(settings.seed))[0][0]
+def _plan_of_draft(job: Job) -> Plan:
+    """Return the plan of a run that keeps what is there."""
+    output_bytes = _output_bytes(job)
+    return Plan(
+        models=dict.fromkeys(job.regions, DRAFT),
+        confidences=dict.fromkeys(job.regions, 1.0),
+        seconds=output_bytes / _COPY_BYTES_PER_S,
+        peak_bytes=_peak_bytes(),
+        output_bytes=output_bytes,
+    )
+
+
+def _pieces(job: Job, filler: Filler, gap: Region) -> tuple[Region, ...]:
+    limit_ms = filler.max_gap_ms
+    limit = None if limit_ms is None else round(limit_ms * job.audio.sample_rate / 1000)
+    return split_gap(gap, limit)
+
+
+def _try_gap(job: Job, filler: Filler, gap: Region, until: float) -> tuple[str, float, float]:
+    """Fill one gap, or as much of it as time allows, and forget the fill.
+
+    Returns:
+        The model, how sure it was, and the share of the gap that was tried.
+    """
+    rate, settings = job.audio.sample_rate, job.request.settings
+    name, confidence, done = "", 1.0, 0
+    for piece in _pieces(job, filler, gap):
+        context = context_samples(filler, piece, rate, num_channels=job.audio.num_channels)
+        window = read_window(job.audio, piece, job.regions, context, canvas=job.canvas)
+        fill = filler.fill([window], num_takes=settings.takes, rng=Rng(settings.seed))[0][0]
         name, confidence = fill.model, min(confidence, fill.confidence)
-    return name, confidence
+        done += piece.num_samples
+        if time.perf_counter() > until:
+            break
+    return name, confidence, done / gap.num_samples
 
 
-def _window_bytes(job: Job, model: Model, gap: Region) -> int:
-    """Return what the window around a gap takes in memory."""
+def _window_bytes(job: Job, filler: Filler, gap: Region) -> int:
+    """Return what the window around a gap, or around its longest piece, takes in memory."""
     audio = job.audio
-    context = context_samples(model.filler, gap, audio.sample_rate, num_channels=audio.num_channels)
-    return 8 * (gap.num_samples + 2 * context) * audio.num_channels
+    piece = max(_pieces(job, filler, gap), key=lambda piece: piece.num_samples)
+    context = context_samples(filler, piece, audio.sample_rate, num_channels=audio.num_channels)
+    return 8 * (piece.num_samples + 2 * context) * audio.num_channels
 
 
 def _output_bytes(job: Job) -> int:

@@ -3,7 +3,7 @@
 import tempfile
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -11,7 +11,10 @@ from weft.cli.console import Screen, current_screen, plural
 from weft.errors import WeftError
 
 if TYPE_CHECKING:
-    from weft.receipt import Receipt
+    from weft.receipt import InputFile, Receipt
+
+    Known: TypeAlias = tuple[tuple[Path, ...], tuple[Path, ...]]
+    """Files of recordings and of references."""
 
 
 class ReplayError(WeftError):
@@ -28,7 +31,8 @@ def register(app: typer.Typer) -> None:
 def replay(
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="What --receipt wrote.")],
     input: Annotated[
-        Path | None, typer.Option(help="The recording, if it is not where it was.")
+        list[Path] | None,
+        typer.Option(help="The recording, if it is not where it was; repeat it for a second one."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -48,25 +52,38 @@ def replay(
 
     screen = current_screen()
     known = read_receipt(receipt)
-    path = _find_input(known, receipt, input)
+    files = _find_inputs(known, receipt, input or [])
     if output is not None:
         if not output.is_dir():
             raise ReplayError(f"{output}: it is not a directory; make it, or leave -o out")
-        _repeat(known, path, output, screen, overwrite=overwrite)
+        _repeat(known, files, output, screen, overwrite=overwrite)
         return
     with tempfile.TemporaryDirectory(prefix="weft-replay-") as folder:
-        _repeat(known, path, Path(folder), screen, overwrite=False)
+        _repeat(known, files, Path(folder), screen, overwrite=False)
 
 
-def _find_input(known: "Receipt", receipt: Path, named: Path | None) -> Path:
-    """Return the recording: where it was named, where it was, or beside the receipt."""
+def _find_inputs(known: "Receipt", receipt: Path, named: list[Path]) -> "Known":
+    """Return the recordings and the references of a receipt."""
+    if len(named) > len(known.inputs):
+        raise WeftError(
+            f"{len(named)} recordings were named with --input, the receipt has {len(known.inputs)}"
+        )
+    chosen = [*named, *[None] * (len(known.inputs) - len(named))]
+    inputs = [
+        _find_input(file, receipt, path) for file, path in zip(known.inputs, chosen, strict=True)
+    ]
+    return tuple(inputs), tuple(_find_input(file, receipt, None) for file in known.references)
+
+
+def _find_input(file: "InputFile", receipt: Path, named: Path | None) -> Path:
+    """Return a file: where it was named, where it was, or beside the receipt."""
     from weft.receipt import sha256_of
 
-    was = Path(known.input_path)
+    was = Path(file.path)
     candidates = [named] if named is not None else [was, receipt.parent / was.name]
     found = [path for path in candidates if path.is_file()]
     for path in found:
-        if sha256_of(path) == known.input_sha256:
+        if sha256_of(path) == file.sha256:
             return path
     if found:
         raise WeftError(
@@ -78,29 +95,34 @@ def _find_input(known: "Receipt", receipt: Path, named: Path | None) -> Path:
     )
 
 
-def _repeat(known: "Receipt", path: Path, folder: Path, screen: Screen, *, overwrite: bool) -> None:
+def _repeat(
+    known: "Receipt", files: "Known", folder: Path, screen: Screen, *, overwrite: bool
+) -> None:
     """Run again into a directory, compare digests, and print the finding."""
     from weft import zoo
-    from weft.audio.read import read_audio
-    from weft.cli.job import Request, execute, plan_outputs
-    from weft.receipt import sha256_of, versions
+    from weft.cli.job import Request, execute, open_recordings, plan_outputs
+    from weft.receipt import needs_no_model, sha256_of, versions
 
-    zoo.describe(known.settings.model)
-    if zoo.digest_of(known.settings.model) != known.model_sha256:
-        raise ReplayError(
-            f"{receipt_name(known)}: the weights of {known.settings.model!r} are not those of the "
-            f"receipt (digest {known.model_sha256}); put back the model that it names"
-        )
     settings = known.settings
-    audio = read_audio(path, salvage=settings.salvage, allow_nonfinite=settings.allow_nonfinite)
-    suffix = Path(known.outputs[0][0]).suffix if known.outputs else path.suffix
+    if not needs_no_model(known.task):
+        zoo.describe(settings.model)
+        if zoo.digest_of(settings.model) != known.model_sha256:
+            raise ReplayError(
+                f"{receipt_name(known)}: the weights of {settings.model!r} are not those of the "
+                f"receipt (digest {known.model_sha256}); put back the model that it names"
+            )
+    inputs, references = files
+    name = inputs[0].stem if inputs else "generated"
+    suffix = Path(known.outputs[0][0]).suffix if known.outputs else inputs[0].suffix
     request = Request(
-        input=path,
-        output=folder / f"{path.stem}.replayed{suffix}",
+        inputs=inputs,
+        task=known.task,
+        references=references,
+        output=folder / f"{name}.replayed{suffix}",
         settings=settings,
         overwrite=overwrite,
     )
-    job = plan_outputs(request, audio, known.gaps)
+    job = plan_outputs(request, open_recordings(request), known.gaps)
     with screen.progress("filling", len(job.regions)) as on_progress:
         outcome = execute(job, on_progress=on_progress)
     wanted = [digest for _, digest in known.outputs]
@@ -113,8 +135,8 @@ def _repeat(known: "Receipt", path: Path, folder: Path, screen: Screen, *, overw
     ]
     is_same = wanted == got
     if is_same:
-        files = plural(len(got), "output")
-        screen.say(f"{files} of {plural(len(job.regions), 'gap')}: the same, bit for bit",
+        written = plural(len(got), "output")
+        screen.say(f"{written} of {plural(len(job.regions), 'gap')}: the same, bit for bit",
                    style="green")  # fmt: skip
         screen.emit({"is_same": True, "sha256": got, "changed_versions": changed})
         return
@@ -133,4 +155,4 @@ def _repeat(known: "Receipt", path: Path, folder: Path, screen: Screen, *, overw
 
 def receipt_name(known: "Receipt") -> str:
     """Return what a receipt is about, for messages."""
-    return Path(known.input_path).name
+    return Path(known.inputs[0].path).name if known.inputs else "a sound from nothing"
