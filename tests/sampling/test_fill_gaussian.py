@@ -161,6 +161,7 @@ def test_padding_changes_nothing_and_comes_back_as_given():
         ("heun", 1, 11),  # two a step, but in the step to the clean end
         ("ddpm", 3, 1 + 4 * 3 + 1),  # not in the first step from pure noise, and not in the last
         ("heun", 2, 2 + 4 * 4 + 1),
+        ("dpmpp-2m", 3, 1 + 4 * 3 + 1),  # its memory of the last step does not outlive added noise
     ],
 )
 def test_calls_are_counted(kind, resampling, calls):
@@ -303,8 +304,8 @@ def test_a_draft_starts_where_noise_has_its_strength(strength):
 
 
 def test_strengths_zero_and_one_are_the_ends_of_time():
-    assert draft_time(0, CosineSchedule()) == 0
-    assert draft_time(1, CosineSchedule()) == 1
+    assert draft_time(0.0, CosineSchedule()) == 0
+    assert draft_time(1.0, CosineSchedule()) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
