@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.tiny_waveform import FOLDED, NUM, OCTAVES, RATE, make_network, make_window
 
+from tiny_waveform import FOLDED, NUM, OCTAVES, RATE, make_network, make_window
 from weft.audio.levels import level_db
 from weft.canvas.canvas import Region, Window
 from weft.canvas.compose import compose
@@ -53,7 +53,7 @@ def test_fills_have_the_shape_of_the_gap_at_any_rate(
     (fill,) = filler.fill([window], num_takes=1, rng=Rng(0))[0]
     assert fill.samples.shape == (channels, window.gap.num_samples)
     assert np.isfinite(fill.samples).all()
-    assert fill.details["network_calls"] >= 3
+    assert fill.details["network_calls"] in (3.0, 6.0)  # for each part of the channels
     assert 0 <= fill.confidence <= 1
     assert compose(window, fill).shape == fill.samples.shape
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.tiny_waveform import FOLDED, OCTAVES, RATE, make_network, make_window
 
+from tiny_waveform import FOLDED, OCTAVES, RATE, make_network, make_window
 from weft import zoo
 from weft.errors import CheckpointError, ConfigError
 from weft.process.gaussian import CosineSchedule, FlowSchedule

@@ -121,12 +121,15 @@ class WaveformModelConfig:
             ConfigError: a setting is missing, unknown, of another type or out of range.
         """
         kind, rate = found.get("kind"), found.get("sample_rate")
-        if kind not in NETWORKS:
+        if not isinstance(kind, str) or kind not in NETWORKS:
             raise ConfigError(f"its kind is {kind!r}, none of {', '.join(NETWORKS)}")
         if not isinstance(rate, int) or isinstance(rate, bool):
             raise ConfigError(f"sample_rate must be a whole number, got {rate!r}")
+        network: NetworkConfig = build_settings(
+            NETWORKS[kind][0], read_object(found, "network"), "network"
+        )
         return cls(
-            network=build_settings(NETWORKS[kind][0], read_object(found, "network"), "network"),
+            network=network,
             sample_rate=rate,
             process=build_settings(ProcessConfig, read_object(found, "process"), "process"),
             sampler=build_settings(GaussianSamplerConfig, read_object(found, "sampler"), "sampler"),

@@ -82,7 +82,7 @@ class WaveformConfig:
     summary: str = "samples the sound itself step by step, guided by what is known on both sides"
     """How the trained model works, one line."""
     sources: tuple[str, ...] = (
-        "Novack et al. 2024, Controllable music production with diffusion models and guidance "
+        "Levy et al. 2023, Controllable music production with diffusion models and guidance "
         "gradients",
     )
     """Publications."""
