@@ -1,5 +1,6 @@
 """The verbs that add to recordings, change them and join them, from Python."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,18 @@ def test_classical_models_say_what_they_cannot_do(files: tuple[Path, Path]) -> N
         weft.generate(seconds=1.0, model="similarity")
     with pytest.raises(UnsupportedCanvasError, match="lpc follows no style"):
         weft.inpaint(files[0], [(0.5, 0.6)], model="lpc", style=weft.guidance.tag("rain"))
+
+
+def test_models_that_can_are_named(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weft-latent"
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps({"kind": "latent"}))
+    monkeypatch.setattr(weft.zoo, "_SHIPPED", tmp_path)
+    assert weft.zoo.able("draft") == weft.zoo.able("generate") == ("weft-latent",)
+    with pytest.raises(UnsupportedCanvasError, match="use weft-latent, or fill the gap without"):
+        weft.regenerate(files[0], [(0.5, 2.0)], model="lpc")
 
 
 def test_overlaps_longer_than_a_track_name_it(files: tuple[Path, Path]) -> None:

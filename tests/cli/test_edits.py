@@ -180,6 +180,25 @@ def test_a_report_shows_what_was_added(weft, take, tmp_path):
     assert report.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("has_title", [False, True])
+def test_tags_that_are_left_behind_are_said(weft, tmp_path, has_title):
+    path = tmp_path / "a.flac"
+    Audio.from_samples(
+        tones(0.5), RATE, format=AudioFormat(container="FLAC", subtype="PCM_16")
+    ).write(path)
+    if has_title:
+        with soundfile.SoundFile(path) as file:
+            samples = file.read(dtype="int16")
+        with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
+            file.title = "Rain"
+            file.write(samples)
+    ran = weft("continue", path, "--seconds", "0.1", "--model", "lpc", "--json")
+    assert ran.status == 0
+    warnings = [text for text in ran.json["warnings"] if "left behind" in text]
+    assert len(warnings) == has_title
+    assert all("describe a.flac as it was: VORBIS_COMMENT" in text for text in warnings)
+
+
 @pytest.mark.parametrize(
     ("line", "status", "words"),
     [

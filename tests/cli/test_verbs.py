@@ -35,6 +35,10 @@ sys.exit(main())
         ("--help",),
         ("--version",),
         ("inpaint", "--help"),
+        ("continue", "--help"),
+        ("regenerate", "--help"),
+        ("transition", "--help"),
+        ("generate", "--help"),
         ("inspect", "--help"),
         ("models", "--help"),
         ("models", "list"),
@@ -70,7 +74,8 @@ def test_version(weft):
 def test_help_names_every_verb_and_the_exit_statuses(weft):
     ran = weft("--help")
     assert ran.status == 0
-    for word in ("inpaint", "inspect", "evaluate", "models", "doctor", "replay", "130 interrupted"):
+    verbs = ("inpaint", "continue", "regenerate", "transition", "generate", "inspect", "evaluate")
+    for word in (*verbs, "models", "doctor", "replay", "130 interrupted"):
         assert word in ran.out
 
 

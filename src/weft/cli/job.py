@@ -271,6 +271,13 @@ def execute(job: Job, *, on_progress: Progress | None = None) -> Outcome:
     )
 
 
+def _has_comments(source: FileSource) -> bool:
+    """Return whether a FLAC file has comments: it always has the name of its encoder."""
+    block = source.read_chunk("VORBIS_COMMENT") or b""
+    vendor_bytes = int.from_bytes(block[:4], "little")
+    return any(block[4 + vendor_bytes : 8 + vendor_bytes])
+
+
 def _join_notes(job: Job, written: AudioFormat) -> list[str]:
     """Return what a recording made of others has lost of them, in words."""
     notes = []
@@ -283,10 +290,11 @@ def _join_notes(job: Job, written: AudioFormat) -> list[str]:
                 f"{audio.format.subtype} samples of {path.name} were rounded to {written.subtype}"
             )
         names = {chunk.name for chunk in source.chunks} if isinstance(source, FileSource) else set()
-        if carried := sorted(names & _DESCRIBING):
+        if isinstance(source, FileSource) and not _has_comments(source):
+            names -= {"VORBIS_COMMENT"}
+        if left := sorted(name.strip() for name in names & _DESCRIBING):
             notes.append(
-                f"left behind: {', '.join(carried)} of {path.name}, whose times and length would "
-                "be wrong now"
+                f"left behind, because they describe {path.name} as it was: {', '.join(left)}"
             )
     return notes
 
