@@ -356,6 +356,16 @@ def test_known_frames_enter_every_call(form):
     assert abs(float((left[1:] * left[:-1]).mean())) < 0.04
 
 
+def test_with_x0_known_frames_enter_the_estimate():
+    canvas, network = canvas_of(1), Network()
+    fill(canvas, network=network, consistency="x0", kind="ddim", steps=4)
+    # Of a step from pure noise: known frames mixed with just that noise.
+    start, second = (x[canvas.known] for x in network.seen[:2])
+    angle = torch.tensor(0.75 * torch.pi / 2).double()
+    expected = angle.cos() * canvas.x[canvas.known] + angle.sin() * start
+    assert torch.allclose(second, expected, atol=1e-6)
+
+
 def test_a_measured_low_band_is_kept():
     canvas = canvas_of(2)
     canvas = replace(canvas, known=torch.zeros_like(canvas.known))
