@@ -49,6 +49,11 @@ RECIPES = (
         module="weft.train.recipes.latent",
     ),
     RecipeEntry(
+        name="style-head",
+        summary="Small network that hears style in a VAE's latents, for guidance.",
+        module="weft.train.recipes.style_head",
+    ),
+    RecipeEntry(
         name="waveform",
         summary="Unconditional diffusion model of samples: a U-Net over folded samples.",
         module="weft.train.recipes.waveform",
