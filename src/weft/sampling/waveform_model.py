@@ -125,11 +125,9 @@ class WaveformModelConfig:
             raise ConfigError(f"its kind is {kind!r}, none of {', '.join(NETWORKS)}")
         if not isinstance(rate, int) or isinstance(rate, bool):
             raise ConfigError(f"sample_rate must be a whole number, got {rate!r}")
-        network: NetworkConfig = build_settings(
-            NETWORKS[kind][0], read_object(found, "network"), "network"
-        )
+        settings = build_settings(NETWORKS[kind][0], read_object(found, "network"), "network")
         return cls(
-            network=network,
+            network=typing.cast("NetworkConfig", settings),
             sample_rate=rate,
             process=build_settings(ProcessConfig, read_object(found, "process"), "process"),
             sampler=build_settings(GaussianSamplerConfig, read_object(found, "sampler"), "sampler"),
