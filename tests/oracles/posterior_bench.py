@@ -1,8 +1,8 @@
 """Samplers against an exact posterior: an ideal denoiser, a gap, and how far draws are off.
 
 The process is a damped tone; its correlations fall to 1/e within 16 frames and turn over every 20.
-It was picked because options come out
-much as in the reference, whose process is not known. What is compared with is the true law of the gap, so that a sampler's own error is all that is left.
+It was picked because options come out much as in the reference, whose process is not known. What is
+compared with is the true law of the gap, so that a sampler's own error is all that is left.
 """
 
 from dataclasses import dataclass
