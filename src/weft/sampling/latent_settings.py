@@ -122,7 +122,7 @@ class LatentFillerConfig:
         """Return the length of the sequence for a gap.
 
         Example:
-            >>> [LatentFillerConfig().length_ms(gap_ms) for gap_ms in (300, 1500)]
+            >>> [LatentFillerConfig().length_ms(gap_ms) for gap_ms in (300.0, 1500.0)]
             [2200.0, 4400.0]
         """
         return self.window_ms if gap_ms <= self.long_gap_ms else self.long_window_ms

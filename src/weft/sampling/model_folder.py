@@ -1,6 +1,6 @@
 """Folders of models that have several networks: their settings as JSON, their weights, their cards.
 
-All is checked before anything is allocated.
+All is checked before memory is taken for it.
 """
 
 import math
@@ -8,17 +8,19 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from weft.checkpoint import TensorFacts, read_config, read_tensors, table_of
+from weft.checkpoint import read_config, read_tensors, table_of
 from weft.errors import CheckpointError, ConfigError
 
-MAX_NUMBERS: Final = 4_000_000_000
-"""No model that fills has more weights: four times the largest that was published."""
-
+_SLACK: Final = 4_000_000
+"""Numbers that a network may hold beside its weights: windows, filters."""
+_INITIALISERS: Final = frozenset({"uniform_", "normal_", "trunc_normal_", "zeros_"})
+_ALLOCATORS: Final = frozenset({torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand})
 _MAX_TEXT = 2000
 _MAX_SOURCES = 16
 _Config = TypeVar("_Config")
@@ -119,22 +121,21 @@ def read_modules(
             is larger than any model.
     """
     found = read_config(folder)
+    num_bytes = sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
     try:
         config = read(found)
-        with torch.device("meta"):
-            table = {
-                f"{part}.{name}": facts
-                for part, module in make(config).items()
-                for name, facts in table_of(module).items()
-            }
+        with torch.random.fork_rng(devices=[]), _Sparing(num_bytes + _SLACK):
+            modules = dict(make(config))
     except (ConfigError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder / 'model.json'} holds no {what} that can be used: {error}"
         ) from error
-    _check_size(folder, table)
+    table = {
+        f"{part}.{name}": facts
+        for part, module in modules.items()
+        for name, facts in table_of(module).items()
+    }
     tensors = read_tensors(folder, table)
-    with torch.random.fork_rng(devices=[]):  # weights are drawn in vain, and disturb no one's draws
-        modules = dict(make(config))
     for part, module in modules.items():
         prefix = f"{part}."
         own = {
@@ -147,13 +148,45 @@ def read_modules(
     return config, modules
 
 
-def _check_size(folder: Path, table: Mapping[str, TensorFacts]) -> None:
-    total = sum(math.prod(facts.shape) for facts in table.values())
-    if total > MAX_NUMBERS:
-        raise CheckpointError(
-            f"{folder / 'model.json'} describes {total:,} weights; more than {MAX_NUMBERS:,} "
-            "cannot be right"
-        )
+@final
+class _Sparing(TorchFunctionMode):
+    """Networks are built without drawing weights that are to be read, and none that is too large.
+
+    The device "meta" would do as well, but for what torch imports to calculate on it: more than a
+    second.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Start at nothing.
+
+        Args:
+            limit: numbers that may be allocated.
+        """
+        super().__init__()
+        self.limit = self.left = limit
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what is allocated, and leave it as it is."""
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in _INITIALISERS:
+            return args[0] if args else given["tensor"]
+        if func in _ALLOCATORS:
+            self.left -= math.prod(_lengths(args, given))
+            if self.left < 0:
+                raise ConfigError(
+                    f"it describes more than {self.limit:,} weights, its files hold fewer"
+                )
+        return func(*args, **given)
+
+
+def _lengths(args: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the lengths of the axes that an allocation asks for."""
+    wanted = args or (given["size"],)
+    return (
+        tuple(wanted[0])
+        if isinstance(wanted[0], tuple | list)
+        else tuple(axis for axis in wanted if isinstance(axis, int))
+    )
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
