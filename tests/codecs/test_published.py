@@ -246,6 +246,12 @@ def test_mel_frames_are_those_of_audioldm() -> None:
     assert ours.min() == pytest.approx(np.log(1e-5))
 
 
+def test_mel_frames_keep_the_level_beyond_full_scale() -> None:
+    loud = 3.0 * np.random.default_rng(0).standard_normal(3200) + 0.5
+    ours = AudioLdmMel(64, 160)(torch.from_numpy(loud[None]).float())[0].numpy()
+    np.testing.assert_allclose(ours, their_mel(loud).T[:20], atol=2e-4)
+
+
 @torch.no_grad()
 def test_audioldm_is_its_two_networks_around_mel_frames(
     codecs: dict[str, PublishedCodec], models: dict[str, Any]
@@ -407,6 +413,14 @@ def test_a_vocoder_may_be_called_hifigan(folders: Path, tmp_path: Path) -> None:
     copy = damaged(folders, "audioldm", tmp_path)
     change(copy / "vocoder" / "config.json", model_type="hifigan")  # as AudioLDM's is
     assert load_published(copy).sample_rate == 16000
+
+
+def test_the_hop_of_dac_is_the_product_of_its_strides(folders: Path, tmp_path: Path) -> None:
+    copy = damaged(folders, "dac", tmp_path)
+    change(copy / "config.json", hop_length=512)  # as what is published at 24 kHz says
+    codec = load_published(copy)
+    assert codec.hop_length == 10
+    assert codec.decode(codec.encode(noise(codec, 100))).shape == (1, 1, 100)
 
 
 def test_a_model_in_the_cache_of_the_hub_needs_no_network(

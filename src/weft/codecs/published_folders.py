@@ -88,7 +88,6 @@ def find_class(package: Package, name: str) -> Any:
 @contextlib.contextmanager
 def silent(package: Package) -> Iterator[None]:
     """Hide warnings, log lines and progress bars of a package, and put its settings back."""
-    logging: Any
     if package == "diffusers":
         from diffusers.utils import logging
     else:

@@ -1,6 +1,8 @@
 """Published autoencoders of sound behind one interface; their packages are not imported here."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -35,11 +37,10 @@ def strided_reach(strides: Sequence[int], hop_length: int) -> int:
     ends = Convolution(kernel=7, padding=3)
     encoder, decoder = [ends], [ends]
     for stride in strides:
-        size = {"kernel": 2 * stride, "padding": -(-stride // 2), "stride": stride}
-        encoder += [*_residual_units(), Convolution(**size)]
-    for stride in reversed(strides):
-        size = {"kernel": 2 * stride, "padding": -(-stride // 2), "stride": stride}
-        decoder += [Convolution(**size, is_transposed=True), *_residual_units()]
+        shorten = Convolution(kernel=2 * stride, padding=-(-stride // 2), stride=stride)
+        encoder += [*_residual_units(), shorten]
+    for layer in reversed([layer for layer in encoder if layer.stride > 1]):
+        decoder += [replace(layer, is_transposed=True), *_residual_units()]
     encoder.append(Convolution(kernel=3, padding=1))
     return reach_of(encoder, [*decoder, ends], hop_length)
 
@@ -57,9 +58,9 @@ class OobleckNetwork(PublishedNetwork):
     is about as wide as a normal distribution: nothing is published to scale it by.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self._strides = tuple(self.model.config.downsampling_ratios)
         _check_strides(self._strides, "AutoencoderOobleck")
 
@@ -106,9 +107,9 @@ class DacNetwork(PublishedNetwork):
     than whole frames; silence takes its place, at the very end.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self._strides = tuple(self.model.config.downsampling_ratios)
         _check_strides(self._strides, "DacModel")
 
@@ -118,7 +119,7 @@ class DacNetwork(PublishedNetwork):
 
     @property
     def hop_length(self) -> int:
-        return int(self.model.config.hop_length)
+        return math.prod(self._strides)  # what is published at 24 kHz states another one
 
     @property
     def num_features(self) -> int:
@@ -153,14 +154,14 @@ class EncodecNetwork(PublishedNetwork):
     what it heard as far as it likes to the right: there is no frame from which on nothing matters.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         """Wrap a model.
 
         Raises:
             CheckpointError: it puts each second at one loudness, as that at 48 kHz does.
         """
         super().__init__()
-        self.model: Any = model
+        self.model = model
         config = self.model.config
         if config.normalize or config.chunk_length_s is not None:
             raise CheckpointError(
@@ -252,7 +253,7 @@ class AudioLdmNetwork(PublishedNetwork):
     and attention hear the whole sequence, so each frame may change all others.
     """
 
-    def __init__(self, vae: nn.Module, vocoder: nn.Module) -> None:
+    def __init__(self, vae: Any, vocoder: Any) -> None:
         """Put the parts together.
 
         Args:
@@ -263,13 +264,11 @@ class AudioLdmNetwork(PublishedNetwork):
             CheckpointError: they do not fit each other, or the mel frames that AudioLDM computes.
         """
         super().__init__()
-        self.vae: Any = vae
-        self.vocoder: Any = vocoder
+        self.vae = vae
+        self.vocoder = vocoder
         config, voice = self.vae.config, self.vocoder.config
         self._factor = 2 ** (len(config.block_out_channels) - 1)
-        hop = 1
-        for rate in voice.upsample_rates:
-            hop *= rate
+        hop = math.prod(voice.upsample_rates)
         if (config.in_channels, config.out_channels) != (1, 1) or voice.model_in_dim % self._factor:
             raise CheckpointError(
                 f"the autoencoder has {config.in_channels} inputs and shortens by {self._factor}; "
