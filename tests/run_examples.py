@@ -25,7 +25,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for example in (ROOT / "examples").glob("damaged.*"):
                 shutil.copy(example, folder)
-            shutil.copy(ROOT / "examples" / "damaged.flac", Path(folder, "take3.flac"))
+            for name in ("take3.flac", "other.flac"):
+                shutil.copy(ROOT / "examples" / "damaged.flac", Path(folder, name))
             for skipped, language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
                 if skipped:
                     continue
