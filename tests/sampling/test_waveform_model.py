@@ -14,6 +14,7 @@ from weft.errors import CheckpointError, ConfigError
 from weft.process.gaussian import CosineSchedule, FlowSchedule
 from weft.rng import Rng
 from weft.sampling.guidance import GuidanceConfig
+from weft.sampling.model_facts import describe_folder, verify_folder
 from weft.sampling.steps_gaussian import GaussianSamplerConfig
 from weft.sampling.waveform_model import (
     ProcessConfig,
@@ -92,3 +93,13 @@ def test_damaged_settings_are_refused(
 def test_a_network_of_other_settings_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="built from other settings"):
         write_waveform_model(tmp_path, config=_config(OCTAVES), network=make_network(FOLDED))
+
+
+@pytest.mark.parametrize("network", [FOLDED, OCTAVES], ids=["waveform", "cqt"])
+def test_facts_need_no_weights_and_a_check_fills_a_gap(network: Any, tmp_path: Path) -> None:
+    trained = make_network(network)
+    write_waveform_model(tmp_path, config=_config(network), network=trained)
+    facts = describe_folder(tmp_path)
+    assert facts.num_parameters == sum(p.numel() for p in trained.parameters())
+    assert facts.sample_rate == RATE
+    assert verify_folder(tmp_path)[-1] == "a gap of 50 ms in noise: filled, finite sound"

@@ -28,6 +28,12 @@ from weft.sampling.latent_model import KIND as LATENT_KIND
 from weft.sampling.latent_model import LatentModelConfig, read_latent_model
 from weft.sampling.token_model import KIND as TOKENS_KIND
 from weft.sampling.token_model import TokenModelConfig, read_token_model
+from weft.sampling.waveform_model import NETWORKS as WAVEFORM_KINDS
+from weft.sampling.waveform_model import (
+    WaveformModelConfig,
+    build_network,
+    read_waveform_model,
+)
 
 _VAE_SETTINGS: Final = ("kind", *VaeConfig.__dataclass_fields__)
 CARD_FILE: Final = "README.md"
@@ -111,7 +117,7 @@ def verify_folder(folder: Path) -> list[str]:
             f"{folder} holds a model of kind {kind!r}, which cannot be checked; known are: "
             + ", ".join(_VERIFY)
         )
-    with torch.inference_mode():
+    with torch.no_grad():
         lines = _VERIFY[kind](folder)
     return ["digests, names, shapes and values of all weights", *lines]
 
@@ -318,16 +324,37 @@ def _latent_facts(found: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _waveform_facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    config = WaveformModelConfig.from_json(found)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build_network(config.network).parameters())
+    return {
+        "sample_rate": config.sample_rate,
+        "num_parameters": count,
+        "sizes": {
+            "output": config.process.prediction,
+            "sampler": f"{config.sampler.kind}, {config.sampler.steps} steps",
+        },
+    }
+
+
+def _run_waveform(folder: Path) -> list[str]:
+    model = read_waveform_model(folder)
+    return [_run_filler(model.to_filler().with_steps(2), model.config.sample_rate, folder)]
+
+
 _DESCRIBE: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     CODEC_KIND: _codec_folder_facts,
     TOKENS_KIND: _tokens_facts,
     VAE_KIND: _vae_folder_facts,
     LATENT_KIND: _latent_facts,
+    **dict.fromkeys(WAVEFORM_KINDS, _waveform_facts),
 }
 _VERIFY: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     CODEC_KIND: lambda folder: run_codec(read_codec(folder), folder),
     TOKENS_KIND: _run_tokens,
     VAE_KIND: lambda folder: run_latent_codec(read_vae(folder), folder),
     LATENT_KIND: _run_latent,
+    **dict.fromkeys(WAVEFORM_KINDS, _run_waveform),
     corpus_ssl.KIND: _run_embedder,
 }
