@@ -225,6 +225,23 @@ def test_where_the_network_keeps_a_draft_its_own_samples_come_back(
     assert float(fill.details["detail"]) == pytest.approx(detail)
 
 
+def test_a_found_draft_replaces_what_is_near_to_it_and_a_users_does_not() -> None:
+    audio = sound(RATE, 1)
+    sounds = LatentSound(BlockLatents(), replace(PLAIN, detail_range=(0.35, 0.9)))
+    window = window_of(audio, make_filler(), 3000, 3777)
+    encoded = sounds.encode(window, 50)
+    assert encoded is not None
+    for is_found in (True, False):
+        (draft,) = sounds.encode_drafts(encoded, [audio.samples[:, 1000:1777]], is_found=is_found)
+        filled = encoded.latents[:1].clone()
+        filled[:, draft.first : draft.stop] = draft.latents + 0.1
+        heard = sounds.decode_part(encoded, 0, filled, [draft])[0]
+        kept = sounds.decode_part(encoded, 0, filled - 0.1, [draft])[0]
+        same = sounds.hear_part(encoded, heard) - sounds.hear_part(encoded, kept)
+        assert bool(np.abs(same).max() < 1e-6) is is_found
+        assert heard.detail == 1
+
+
 def test_where_the_network_leaves_a_draft_none_of_it_comes_back() -> None:
     codec = BlockLatents(loss=0.3)
     network = make_knowing(lambda x, t, condition: torch.full_like(x, 2.0))

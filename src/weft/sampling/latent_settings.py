@@ -27,11 +27,12 @@ class LatentFillerConfig:
     search_ms: float = 20_000.0
     """How much of the recording is searched for drafts on each side, in [100, 600000]."""
     detail: float = 1.0
-    """How much of what the codec loses of a draft is given back where the fill is near to the
-    draft, in [0, 1]."""
+    """How far a fill becomes a draft that was found, where it is near to it, in [0, 1]: with 1,
+    frames that the network made much like the draft are the draft, with all that the codec loses.
+    Of a draft that the user gave, only what the codec loses is given back."""
     detail_range: tuple[float, float] = (0.35, 0.9)
-    """Distances of a fill from its draft, a frame, up to which all of this is given back, and from
-    which on nothing is; as a root mean square over features, each in [0, 10], in order."""
+    """Distances of a fill from its draft, a frame, up to which it becomes the draft as far as that,
+    and from which on not at all; as a root mean square over features, each in [0, 10], in order."""
     window_ms: float = 2200.0
     """Length of a sequence for gaps to ``long_gap_ms``, in [100, 60000]."""
     long_window_ms: float = 4400.0

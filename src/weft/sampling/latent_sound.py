@@ -53,6 +53,8 @@ class LatentDraft:
     """Of these frames."""
     decoded: Float[np.ndarray, "p n"]
     """What the codec makes of them, at the recording's level."""
+    is_found: bool
+    """Whether it was found in the recording, not made by the user to be changed."""
 
 
 @final
@@ -118,13 +120,18 @@ class LatentSound:
         return LatentWindow(framed=framed, latents=latents)
 
     def encode_drafts(
-        self, encoded: LatentWindow, drafts: Sequence[Float[np.ndarray, "c g"]]
+        self,
+        encoded: LatentWindow,
+        drafts: Sequence[Float[np.ndarray, "c g"]],
+        *,
+        is_found: bool = False,
     ) -> list[LatentDraft]:
         """Encode what may stand in the gap, and decode it again.
 
         Args:
             encoded: the window.
             drafts: as long as the gap, at the rate of the recording.
+            is_found: see `LatentDraft`.
         """
         if not drafts:
             return []
@@ -146,6 +153,7 @@ class LatentSound:
                 stop=stretches[0].stop,
                 latents=latents[i * num : (i + 1) * num, inside],
                 decoded=decoded[i * num : (i + 1) * num] / gains,
+                is_found=is_found,
             )
             for i, own in enumerate(signals)
         ]
@@ -159,8 +167,9 @@ class LatentSound:
     ) -> list[DecodedPart]:
         """Return what filled sequences of one part sound like around the gap.
 
-        What the codec takes from the bands of the sound beside the gap is given back; and where a
-        sequence is near to its draft, all that the codec takes from the draft.
+        What the codec takes from the bands of the sound beside the gap is given back. Where a
+        sequence is near to its draft, all that the codec takes from the draft is given back; if it
+        was found, not made by the user to be changed, the sequence becomes the draft there.
 
         Args:
             encoded: the window.
@@ -172,15 +181,24 @@ class LatentSound:
         part = framed.parts[k]
         first, stop = self._region(encoded)
         found = []
+        nearness = [
+            self._nearness(sequence, draft, k) if draft is not None and self.config.detail else None
+            for sequence, draft in zip(filled, drafts, strict=True)
+        ]
+        filled = filled.clone()
+        for sequence, draft, shares in zip(filled, drafts, nearness, strict=True):
+            if draft is not None and draft.is_found and shares is not None:
+                frames = sequence[draft.first : draft.stop]  # a view
+                weight = torch.from_numpy(shares).to(frames)[:, None]
+                frames.lerp_(draft.latents[k].to(frames), weight)
         sounds = self._decode(filled[:, first:stop]) / part.gain
-        for sound, sequence, draft in zip(sounds, filled, drafts, strict=True):
+        for sound, draft, shares in zip(sounds, drafts, nearness, strict=True):
             gains = None
             if self.config.match_gain_db:
                 gains = self._frames.side_gains_db(framed, part, sound, start)
             matched = self._frames.matched(framed, sound, start, gains)
             share = 0.0
-            if draft is not None and self.config.detail:
-                shares = self._nearness(sequence, draft, k)
+            if draft is not None and shares is not None:
                 low, high = framed.layout.span(draft.first, draft.stop)
                 here = slice(low - start, high - start)
                 kept = np.pad(draft.decoded[k], (low - start, start + len(sound) - high))

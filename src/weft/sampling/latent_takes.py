@@ -121,7 +121,7 @@ def prepare_gap(
         drafts = [render(window, candidate, search, edges) for candidate in found]
     return PreparedGap(
         encoded=encoded,
-        drafts=tuple(sound.encode_drafts(encoded, drafts)),
+        drafts=tuple(sound.encode_drafts(encoded, drafts, is_found=True)),
         confidences=tuple(confidence(candidate) for candidate in found),
         strength=1.0,
         own=None,
