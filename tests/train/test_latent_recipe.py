@@ -27,6 +27,7 @@ from weft.train.recipes.latent_data import (
     hole_of,
 )
 from weft.train.recipes.latent_drafts import DraftConfig, draw_gaps, open_drafts
+from weft.train.recipes.latent_memory import Memory, cut, measure_memory, nearest_distances
 from weft.train.recipes.latent_module import LatentModule, LatentObjectiveConfig
 from weft.train.run import train
 
@@ -293,6 +294,26 @@ def test_fills_keep_what_is_known_and_depend_on_drafts(opened: LatentRecipe) -> 
     for i, gap in enumerate(gaps):
         np.testing.assert_allclose(drafted[i][gap.known], gap.latents[gap.known], atol=1e-5)
         assert np.abs(drafted[i] - plain[i])[~gap.known].max() > 1e-4
+
+
+def test_what_was_trained_on_is_recognised(streams: list[LatentStream]) -> None:
+    latents = streams[0].latents[100:148].astype(np.float32)[None]
+    assert nearest_distances(cut(latents), streams).max() < 1e-3
+    rng = np.random.default_rng(0)
+    near = latents + 0.1 * rng.standard_normal(latents.shape).astype(np.float32)
+    np.testing.assert_allclose(nearest_distances(cut(near), streams), 0.1, rtol=0.1)
+    memory = Memory(made=np.array([0.01, 0.5]), unseen=np.linspace(0.2, 1.0, 200))
+    assert memory.share_nearer == 0.5
+
+
+def test_what_is_made_of_nothing_is_compared(
+    opened: LatentRecipe, streams: list[LatentStream]
+) -> None:
+    unseen = np.stack([gap.latents for gap in opened.gaps])
+    found = measure_memory(_module().eval(), streams, unseen, num_made=2, steps=3)
+    assert found.made.shape == (10,)
+    assert found.unseen.shape == (len(unseen) * 5,)
+    assert found.made.min() > 0.05
 
 
 def test_a_codec_of_other_frames_is_refused(corpus: Path, cache: Path) -> None:

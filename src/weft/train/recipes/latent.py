@@ -41,6 +41,7 @@ from weft.train.recipes.latent_data import (
     open_latents,
 )
 from weft.train.recipes.latent_drafts import make_drafts, open_drafts
+from weft.train.recipes.latent_memory import measure_memory
 from weft.train.recipes.latent_module import LatentModule
 from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.tokens_codec import find_codec
@@ -65,6 +66,8 @@ class OpenLatents:
     """Where it was read from."""
     windows: LatentWindows
     """Windows of the train split."""
+    train: tuple[LatentStream, ...]
+    """Its streams."""
     valid: tuple[LatentStream, ...]
     """Streams of the valid split."""
     valid_samples: SampleCache
@@ -173,6 +176,7 @@ class LatentRecipe(Recipe):
             codec=codec,
             folder=folder,
             windows=windows,
+            train=tuple(streams["train"]),
             valid=tuple(streams["valid"]),
             valid_samples=samples["valid"],
         )
@@ -290,6 +294,11 @@ class LatentRecipe(Recipe):
             self.opened.codec,
             figures=self.validate(ours),
             num_gaps=len(self.gaps),
+            memory=measure_memory(
+                ours,
+                [s for s in self.opened.train if s.version == 0],
+                np.stack([gap.latents for gap in self.gaps]),
+            ),
             manifests=self._find(),
             settings=self.to_config(),
             history=history,

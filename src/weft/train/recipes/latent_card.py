@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from weft.codecs.vae import Vae, num_parameters
 from weft.data.manifest import Manifest
 from weft.train.recipes.card import attribution_lines, curve_rows, data_rows
+from weft.train.recipes.latent_memory import PATCH_FRAMES, Memory
 from weft.train.recipes.latent_module import LatentModule
 from weft.version import __version__
 
@@ -38,6 +41,14 @@ in log10 of power; level is the median over the truth's.
 | filled by | LSD | level |
 |---|---:|---:|
 {rows}
+
+## Does it repeat what it was trained on?
+
+{num_made} stretches of {patch_ms:.0f} ms that it made of nothing, and {num_unseen} of the valid
+split, each compared with every stretch of the train split. Distance to the nearest, a root mean
+square over latents of unit variance: {made:.2f} (median of what it made; least {least:.2f}) and
+{unseen:.2f} (of unseen recordings). Nearer than the nearest hundredth of unseen sound:
+{nearer:.1f} % of what it made. Dull sound is near to everything, so read this with the levels above.
 
 ## Data
 
@@ -73,6 +84,7 @@ def write_folder(
     *,
     figures: Mapping[str, float],
     num_gaps: int,
+    memory: Memory,
     manifests: Sequence[Manifest],
     settings: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
@@ -85,6 +97,7 @@ def write_folder(
         codec: what its latents are of.
         figures: of the valid split.
         num_gaps: gaps that they are of.
+        memory: how near what it makes comes to the train split.
         manifests: of the corpora it was trained on.
         settings: of the recipe.
         history: lines of the training log.
@@ -106,7 +119,7 @@ def write_folder(
     facts = {"weft": __version__, "valid": dict(figures), "settings": dict(settings)}
     write_latent_model(folder, config=config, codec=codec, network=module.network, facts=facts)
     (folder / "README.md").write_text(
-        _card(folder.name, module, codec, figures, num_gaps, manifests, settings, history),
+        _card(folder.name, module, codec, figures, num_gaps, memory, manifests, settings, history),
         encoding="utf-8",
     )
 
@@ -117,6 +130,7 @@ def _card(
     codec: Vae,
     figures: Mapping[str, float],
     num_gaps: int,
+    memory: Memory,
     manifests: Sequence[Manifest],
     settings: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
@@ -145,6 +159,13 @@ def _card(
         rules="---:|" * (len(columns) - 1) + "---:",
         curve="\n".join(curve_rows(lines, columns)),
         num_gaps=num_gaps,
+        num_made=len(memory.made),
+        num_unseen=len(memory.unseen),
+        patch_ms=1000 * PATCH_FRAMES / frame_rate,
+        made=float(np.median(memory.made)),
+        least=float(memory.made.min()),
+        unseen=float(np.median(memory.unseen)),
+        nearer=100 * memory.share_nearer,
         low_ms=low_ms,
         high_ms=high_ms,
         rows="\n".join(rows),
