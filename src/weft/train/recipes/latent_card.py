@@ -48,7 +48,7 @@ in log10 of power; level is the median over the truth's.
 split, each compared with every stretch of the train split. Distance to the nearest, a root mean
 square over latents of unit variance: {made:.2f} (median of what it made; least {least:.2f}) and
 {unseen:.2f} (of unseen recordings). Nearer than the nearest hundredth of unseen sound:
-{nearer:.1f} % of what it made. Dull sound is near to everything, so read this with the levels above.
+{nearer:.1f} % of what it made. Dull sound is near to everything: read this with the levels.
 
 ## Data
 
