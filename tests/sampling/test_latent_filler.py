@@ -419,8 +419,8 @@ def test_a_style_is_refused_by_a_model_that_follows_none() -> None:
         filler.fill([replace(window, style=style)], num_takes=1, rng=Rng(0))
     asked: list[object] = []
 
-    def losses(style: Style, codec: LatentCodec) -> tuple[()]:
-        asked.append((style, codec))
+    def losses(style: Style, codec: LatentCodec, known: torch.Tensor) -> tuple[()]:
+        asked.append((style, codec, bool(known.any()), bool(known.all())))
         return ()
 
     codec = BlockLatents()
@@ -429,7 +429,7 @@ def test_a_style_is_refused_by_a_model_that_follows_none() -> None:
     )
     assert other.uses_style
     other.fill([replace(window, style=style), window], num_takes=1, rng=Rng(0))
-    assert asked == [(style, codec)]
+    assert asked == [(style, codec, True, False)]
 
 
 def test_steps_may_be_chosen() -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weft.canvas.canvas import Window
@@ -44,8 +44,9 @@ from weft.sampling.steps_gaussian import DenoiseFn
 _NOISE_KEY = 1 << 16
 """Beside the numbers of parts: the stream from which added noise is drawn."""
 
-StyleLossFn: TypeAlias = Callable[[Style, LatentCodec], Sequence[Weighted]]
-"""What pulls latents towards a style: ``(style, codec) -> losses`` of sequences ``b l d``."""
+StyleLossFn: TypeAlias = Callable[[Style, LatentCodec, Tensor], Sequence[Weighted]]
+"""What pulls latents towards a style: ``(style, codec, known) -> losses`` of sequences ``b l d``,
+whose frames are given where ``known``, ``b l``."""
 
 
 @final
@@ -252,7 +253,7 @@ class LatentFiller(Filler):
             self.process,
             sampler=self.sampling.sampler,
             guidance=self.sampling.guidance,
-            losses=[*self._reconstruction(x, known), *self._style(items[0].window.style)],
+            losses=[*self._reconstruction(x, known), *self._style(items[0].window.style, known)],
             strength=strength,
             rngs=[rng.stream(s, take, k) for s, (_, take, k) in zip(starts, batch, strict=True)],
         )
@@ -274,14 +275,14 @@ class LatentFiller(Filler):
         mask = TimeMask(known=known)
         return (Weighted(loss=ReconstructionLoss(operator=mask, target=mask.apply(x))),)
 
-    def _style(self, style: Style | None) -> Sequence[Weighted]:
+    def _style(self, style: Style | None, known: Bool[Tensor, "b l"]) -> Sequence[Weighted]:
         if style is None:
             return ()
         if self._style_losses is None:
             raise UnsupportedCanvasError(
                 f"{self.name} follows no style; leave it out, or take a model with a style head"
             )
-        return self._style_losses(style, self.codec)
+        return self._style_losses(style, self.codec, known)
 
     def _render(
         self,

@@ -2,14 +2,15 @@
 allocated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from weft.canvas.style import Style
 from weft.checkpoint import write_model
 from weft.codecs.base import LatentCodec
 from weft.codecs.vae import KIND as CODEC_KIND
@@ -23,7 +24,7 @@ from weft.process.gaussian import (
     GaussianSchedule,
     TableSchedule,
 )
-from weft.sampling.guidance import GuidanceConfig
+from weft.sampling.guidance import GuidanceConfig, Weighted
 from weft.sampling.latent_condition import num_condition
 from weft.sampling.latent_filler import LatentFiller, StyleLossFn
 from weft.sampling.latent_settings import (
@@ -178,7 +179,8 @@ class LatentModel:
         Args:
             sampling: how latents are drawn; as the model says for the mode unless given.
             config: everything else; as the model says unless given.
-            style_losses: what pulls a fill towards a style.
+            style_losses: what pulls a fill towards a style; the package's embedder hears it unless
+                given.
             name: the model's own unless given.
         """
         settings = config or self.config.filler
@@ -189,9 +191,16 @@ class LatentModel:
             self.config.process,
             sampling=sampling or (self.config.sampling if is_told else self.config.guided),
             config=settings,
-            style_losses=style_losses,
+            style_losses=style_losses or _shipped_style_losses,
             name=name or self.config.name,
         )
+
+
+def _shipped_style_losses(style: Style, codec: LatentCodec, known: Tensor) -> Sequence[Weighted]:
+    """Hear with the package's embedder; what it needs is imported when a style asks for it."""
+    from weft.sampling.style import style_losses
+
+    return style_losses(style, codec, known)
 
 
 def write_latent_model(
