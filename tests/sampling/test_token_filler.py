@@ -9,12 +9,14 @@ from weft.audio.audio import Audio
 from weft.audio.levels import level_db
 from weft.canvas import inpaint
 from weft.canvas.canvas import Region, Window
+from weft.canvas.style import Style
 from weft.canvas.windows import context_samples, read_window
 from weft.card import ModelCard
 from weft.codecs.base import TokenCodec
 from weft.errors import BandwidthWarning, ConfigError, QualityWarning
 from weft.model import Model
 from weft.rng import Rng
+from weft.sampling.particles import ParticleConfig
 from weft.sampling.steps_masked import MaskedSamplerConfig
 from weft.sampling.token_filler import TokenFiller, nearest_symbols
 from weft.sampling.token_settings import TokenFillerConfig
@@ -344,3 +346,50 @@ def test_gaps_that_lose_their_treble_are_a_warning() -> None:
 def test_settings_out_of_range_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
         replace(PLAIN, **{name: value})
+
+
+def test_a_style_is_followed_by_particles() -> None:
+    """A codec whose tokens are hiss and a tone, an even network, and a tone for a reference."""
+    codec = BlockCodec(hop_length=400, codebook_size=2)
+    time = np.arange(RATE * 2) / RATE
+    tone = 0.1 * np.sin(2 * np.pi * 800 * time)  # 40 turns a frame
+    hiss = 0.1 * np.random.default_rng(0).standard_normal(400)
+    codec.table = torch.from_numpy(np.stack([hiss, tone[:400]])).float()
+    audio = sound(RATE, 1, 1.5)
+    reference = Audio.from_samples(tone, RATE)  # at -20 dB, which is token 1
+    filler = TokenFiller(
+        codec,
+        make_network(2, spread=0.0),
+        config=PLAIN,
+        sampler=MaskedSamplerConfig(steps=4),
+        particles=ParticleConfig(num_particles=16, num_previews=2),
+    )
+    window = window_of(audio, filler, 4000, 8000)
+    assert filler.uses_style
+    assert "piano" in filler.tags
+    distances = {}
+    for weight in (1e-6, 100.0):
+        styled = replace(window, style=Style(references=(reference,), weight=weight))
+        ((fill,),) = filler.fill([styled], num_takes=1, rng=Rng(3))
+        distances[weight] = float(fill.details["style_distance"])
+    ((again,),) = filler.fill([styled], num_takes=1, rng=Rng(3))
+    assert np.array_equal(fill.samples, again.samples)
+    assert distances[100.0] < 0.9 * distances[1e-6]
+    # Without any weight it is a plain fill.
+    ((none,),) = filler.fill(
+        [replace(window, style=Style(references=(reference,), weight=0.0))], num_takes=1, rng=Rng(3)
+    )
+    ((plain,),) = filler.fill([window], num_takes=1, rng=Rng(3))
+    assert np.array_equal(none.samples, plain.samples)
+    assert "style_distance" not in plain.details
+
+
+def test_windows_beside_one_with_a_style_are_filled_as_without() -> None:
+    filler = make_filler(replace(PLAIN, num_candidates=2))
+    audio = sound(RATE, 1, 0.6)
+    first, second = window_of(audio, filler, 1200, 1400), window_of(audio, filler, 3200, 3400)
+    styled = replace(first, style=Style(tags=("piano",)))
+    alone = filler.fill([second], num_takes=1, rng=Rng(0))
+    beside = filler.fill([styled, second], num_takes=1, rng=Rng(0))
+    assert [len(fills) for fills in beside] == [1, 1]
+    assert np.array_equal(alone[0][0].samples, beside[1][0].samples)

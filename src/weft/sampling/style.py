@@ -4,6 +4,7 @@ References go the way of what is guided: through the codec and back, then into t
 from latents into the same head. So a fill can reach its target, whatever the codec takes away.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -23,13 +24,15 @@ from weft.codecs.base import LatentCodec, TokenCodec
 from weft.errors import AudioFormatError, ConfigError
 from weft.metrics.embedders.corpus_ssl import CorpusSsl, Head, load
 from weft.sampling.guidance import ClassifierLoss, EmbedderLoss, GuidanceLoss, Weighted
-from weft.sampling.style_embedder import LEVEL_DB, StyleEmbedder, StyleVector, pool
+from weft.sampling.style_embedder import LEVEL_DB, StyleEmbedder, StyleVector, by_span, pool
 from weft.sampling.style_head import StyleHead
 
-REFERENCE_STRENGTH = 1.0
-"""Weight of the distance to references where a style's own weight is 1."""
+REFERENCE_STRENGTH = 30.0
+"""Weight of the distance to references in guidance, where a style's own weight is 1."""
 TAG_STRENGTH = 1.0
-"""Weight of the cross-entropy of tags where a style's own weight is 1."""
+"""Weight of the cross-entropy of tags in guidance, where a style's own weight is 1."""
+PARTICLE_STRENGTH = 1.0
+"""What a style's distance is multiplied by to be the cost of a particle, at the weight 1."""
 
 _PIECE_S = 4.0
 _MAX_PIECES = 8
@@ -108,6 +111,11 @@ class StyleGuide:
         """What the codec's sound is heard with; loaded when it is needed."""
         return load() if self._given is None else self._given
 
+    @property
+    def _least_s(self) -> float:
+        """Length of the shortest sound that is heard without padding."""
+        return self.embedder.window.num_window / self.embedder.encoder.config.frame_rate
+
     def __call__(
         self, style: Style, codec: LatentCodec, known: Bool[Tensor, "b l"] | None = None
     ) -> tuple[Weighted, ...]:
@@ -116,7 +124,8 @@ class StyleGuide:
         Args:
             style: what is wanted.
             codec: whose latents are guided.
-            known: frames that are given: what is heard in them is not counted. None: all count.
+            known: frames that are given: what is heard in them is not counted, and where
+                there is a second without them they are not heard at all. None: all count.
 
         Raises:
             ConfigError: a reference is silent or shorter than a second; a tag is not known; the
@@ -143,7 +152,8 @@ class StyleGuide:
         unknown = None if known is None else ~known
         if self.head is not None:
             self.head.check(codec)
-            return partial(_hear_latents, self.head.to(_device_of(codec)), unknown)
+            least = math.ceil(self._least_s * codec.sample_rate / codec.hop_length)
+            return partial(_hear_latents, self.head.to(_device_of(codec)), least, unknown)
         if not codec.is_differentiable:
             raise ConfigError(
                 "no gradients flow through this codec's decoder; train a head for its latents "
@@ -158,14 +168,13 @@ class StyleGuide:
     def _hear_references(self, style: Style, codec: LatentCodec) -> Float[Tensor, "r e"]:
         """Return the embedding of each reference, by the way that latents go."""
         hear_fn, device = self._hear_fn(codec, None), _device_of(codec)
-        least_s = self.embedder.window.num_window / self.embedder.encoder.config.frame_rate
 
         def embed(pieces: Float[Tensor, "p n"]) -> Float[Tensor, "p e"]:
             sound = pieces[:, None].expand(-1, codec.num_channels, -1)
             return hear_fn(codec.encode(sound.to(device))).mean
 
         return embed_references(
-            style.references, embed, sample_rate=codec.sample_rate, least_s=least_s
+            style.references, embed, sample_rate=codec.sample_rate, least_s=self._least_s
         )
 
 
@@ -231,15 +240,13 @@ class StyleMeter:
             samples: at the codec's rate.
             known: frames that are given: what is heard in them is not counted.
         """
-        unknown = ~known
-        weights = self._ear.frame_weights(unknown, self._hop_length)
-        heard = pool(self._ear(samples, unknown.float()), weights)
+        heard = self._ear.hear(samples, ~known, self._hop_length)
         total = heard.mean.new_zeros(len(samples))
         if self._targets is not None:
-            total += REFERENCE_STRENGTH * torch.cdist(heard.mean, self._targets).mean(dim=1)
+            total += torch.cdist(heard.mean, self._targets).mean(dim=1)
         if self._head is not None and len(self._classes):
             odds = class_odds(heard, self._head, self._classes)
-            total += TAG_STRENGTH * torch.nn.functional.softplus(-odds).sum(dim=1)
+            total += torch.nn.functional.softplus(-odds).sum(dim=1)
         return total
 
 
@@ -284,7 +291,7 @@ def _pieces_of(audio: Audio, sample_rate: int, least_s: float) -> Float[Tensor, 
     spare = audio.num_samples - length
     found = []
     for i in range(num):
-        start = spare * (2 * i + 1) // (2 * num)
+        start = spare * i // (num - 1) if num > 1 else spare // 2
         piece = to_mono(audio.read(start, start + length))
         if not np.isfinite(piece).all():
             raise AudioFormatError(
@@ -309,16 +316,32 @@ def _hear_decoded(
     unknown: Bool[Tensor, "b l"] | None,
     latents: Float[Tensor, "b l d"],
 ) -> StyleVector:
-    sound = codec.decode(latents).mean(dim=1)  # b n
     if unknown is None:
-        return pool(ear(sound))
-    return pool(ear(sound, unknown.float()), ear.frame_weights(unknown, codec.hop_length))
+        return pool(ear(codec.decode(latents).mean(dim=1)))
+    hop, reach = codec.hop_length, codec.reach_frames
+
+    def hear_part(rows: Int[Tensor, " r"], first: int, stop: int) -> StyleVector:
+        begin = max(0, first - reach)
+        sound = codec.decode(latents[rows, begin : stop + reach]).mean(dim=1)  # r n
+        inside = sound[:, (first - begin) * hop : (stop - begin) * hop]
+        return ear.hear(inside, unknown[rows, first:stop], hop)
+
+    return by_span(unknown, ear.least_frames(hop), hear_part)
 
 
 def _hear_latents(
-    head: StyleHead, unknown: Bool[Tensor, "b l"] | None, latents: Float[Tensor, "b l d"]
+    head: StyleHead,
+    least: int,
+    unknown: Bool[Tensor, "b l"] | None,
+    latents: Float[Tensor, "b l d"],
 ) -> StyleVector:
-    return head.hear(latents, None if unknown is None else unknown.float())
+    if unknown is None:
+        return head.hear(latents)
+
+    def hear_part(rows: Int[Tensor, " r"], first: int, stop: int) -> StyleVector:
+        return head.hear(latents[rows, first:stop], unknown[rows, first:stop].float())
+
+    return by_span(unknown, least, hear_part)
 
 
 def _device_of(codec: LatentCodec | TokenCodec) -> torch.device:

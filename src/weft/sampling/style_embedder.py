@@ -1,20 +1,22 @@
 """The embedder of styles: that of the package, as a network through which gradients flow.
 
 Style is what is heard apart from loudness, which is the surroundings' matter: sound is brought to
-one level before it is embedded. Otherwise it hears as `weft.metrics.embedders.corpus_ssl` does.
+one level before it is embedded. Otherwise it hears as `weft.metrics.embedders.corpus_ssl` does. Its
+frames attend to all that is heard with them: so what surrounds a fill is kept from it.
 """
 
 import copy
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from weft.errors import ConfigError
 from weft.metrics.embedders.corpus_ssl import CorpusSsl
 from weft.nn.log_mel import LogMel
 from weft.nn.resample import RationalResampler
@@ -111,6 +113,29 @@ class StyleEmbedder(nn.Module):
                 found.append(self.encoder.features(self.mel(padded[:, begin:end], is_padded=True)))
         return torch.cat(found, dim=1)
 
+    def hear(
+        self, samples: Float[Tensor, "b n"], unknown: Bool[Tensor, "b l"], hop_length: int
+    ) -> StyleVector:
+        """Return what is heard in the unknown frames of a codec, alone.
+
+        Args:
+            samples: of all frames.
+            unknown: of each frame of the codec.
+            hop_length: its samples a frame.
+        """
+
+        def hear_part(rows: Int[Tensor, " r"], first: int, stop: int) -> StyleVector:
+            part = unknown[rows, first:stop]
+            weights = self.frame_weights(part, hop_length)
+            sound = samples[rows, first * hop_length : stop * hop_length]
+            return pool(self(sound, part.float()), weights)
+
+        return by_span(unknown, self.least_frames(hop_length), hear_part)
+
+    def least_frames(self, hop_length: int) -> int:
+        """Return how many frames of a codec are as long as the shortest sound that is heard."""
+        return math.ceil(self.least_s * self.sample_rate / hop_length)
+
     def frame_weights(self, unknown: Bool[Tensor, "b l"], hop_length: int) -> Float[Tensor, "b f"]:
         """Return how much of each frame of features lies in unknown frames of a codec.
 
@@ -131,6 +156,38 @@ class StyleEmbedder(nn.Module):
         """Return the log-mel frames of so many samples at the embedder's rate."""
         blocks = round(num_sound / self.mel.config.hop_length / STRIDE)
         return max(blocks, self.window.num_window) * STRIDE
+
+
+def by_span(
+    unknown: Bool[Tensor, "b l"],
+    least: int,
+    hear_fn: Callable[[Int[Tensor, " r"], int, int], StyleVector],
+) -> StyleVector:
+    """Return what is heard of each item between its first and its last unknown frame.
+
+    Args:
+        unknown: items without unknown frames are heard whole.
+        least: frames that are heard at least, as far as there are; known ones on both sides then
+            take part.
+        hear_fn: from items with one span, its first frame and one past its last, to what is heard.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    num_frames = unknown.shape[1]
+    for i, row in enumerate(unknown.cpu().numpy()):
+        found = np.flatnonzero(row) if row.any() else np.arange(num_frames)
+        missing = max(0, least - (int(found[-1]) + 1 - int(found[0])))
+        stop = min(num_frames, max(int(found[-1]) + 1 + missing // 2, least))
+        first = max(0, min(int(found[0]), stop - least))
+        groups.setdefault((first, stop), []).append(i)
+    order = torch.tensor([i for rows in groups.values() for i in rows], device=unknown.device)
+    heard = [
+        hear_fn(torch.tensor(rows, device=unknown.device), *span) for span, rows in groups.items()
+    ]
+    back = order.argsort()
+    return StyleVector(
+        mean=torch.cat([part.mean for part in heard])[back],
+        deviation=torch.cat([part.deviation for part in heard])[back],
+    )
 
 
 def spread(
@@ -172,10 +229,6 @@ def levelled(
     if weights is not None:
         stretch = -(-samples.shape[1] // weights.shape[1])
         share = weights.repeat_interleave(stretch, dim=1)[:, : samples.shape[1]]
-        if share.shape[1] != samples.shape[1]:
-            raise ConfigError(
-                f"{weights.shape[1]} weights cannot be laid over {samples.shape[1]} samples"
-            )
         share = torch.where(share.sum(dim=1, keepdim=True) > 0, share, torch.ones_like(share))
         level = (share * power).sum(dim=1, keepdim=True) / share.sum(dim=1, keepdim=True)
     else:

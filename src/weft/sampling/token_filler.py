@@ -5,6 +5,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TypeAlias, final
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler, RoundTripFn
+from weft.canvas.style import Style
+from weft.canvas.tags import known_tags
 from weft.classical.joining import join_edges
 from weft.codecs.base import TokenCodec
 from weft.errors import ConfigError, QualityWarning
@@ -23,7 +26,9 @@ from weft.process.masked import MaskedProcess
 from weft.process.sequence import EncodedCanvas
 from weft.rng import Rng
 from weft.sampling.fallback import predict_linearly
+from weft.sampling.particles import ParticleConfig, fill_with_particles
 from weft.sampling.steps_masked import MaskedSamplerConfig, fill_tokens
+from weft.sampling.style import PARTICLE_STRENGTH, StyleMeter
 from weft.sampling.token_settings import TokenFillerConfig
 from weft.sampling.token_sound import TokenSound, TokenWindow
 from weft.takes import score_take
@@ -43,6 +48,8 @@ class _Drawn:
     """Mean over its new tokens."""
     num_calls: int
     """Calls of the network for the batch that it was in."""
+    style_distance: float | None = None
+    """From the style that it was drawn towards; None: there was none."""
 
 
 @final
@@ -52,7 +59,8 @@ class TokenFiller(Filler):
     Source: AIDD (seed 000), inference. Differs: the sides are encoded without the hole; every frame
     that the gap touches is drawn, and guards beside it; the context is as long as the network was
     trained at; rate and channels of the recording are kept; known frames are decoded from the
-    encoder's own features; the fill is joined inside the gap.
+    encoder's own features; the fill is joined inside the gap. Styles are followed by particles, in
+    the loudest part of the channels.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class TokenFiller(Filler):
         prediction: Prediction = "logits",
         sampler: MaskedSamplerConfig | None = None,
         config: TokenFillerConfig | None = None,
+        particles: ParticleConfig | None = None,
         name: str = "weft-tokens",
     ) -> None:
         """Put the parts together; codec and network stay where they are, in eval mode.
@@ -73,6 +82,7 @@ class TokenFiller(Filler):
             prediction: what its output means.
             sampler: how tokens are drawn.
             config: everything else.
+            particles: how many fills of a gap grow side by side where a style is asked for.
             name: in tables, receipts and on the command line.
 
         Raises:
@@ -97,6 +107,8 @@ class TokenFiller(Filler):
         self._sound = TokenSound(self.codec, self.config, self._num_frames)
         self._device = next(network.parameters()).device
         self._symbols = nearest_symbols(codec, num_symbols)
+        self.particles = particles or ParticleConfig()
+        self._meters = lru_cache(maxsize=2)(partial(StyleMeter, codec=self.codec))
 
     @property
     def name(self) -> str:
@@ -122,6 +134,14 @@ class TokenFiller(Filler):
         return self._sound.round_trip
 
     @property
+    def uses_style(self) -> bool:
+        return True
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return known_tags()
+
+    @property
     def _frame_ms(self) -> float:
         return 1000 * self.codec.hop_length / self.codec.sample_rate
 
@@ -133,12 +153,14 @@ class TokenFiller(Filler):
         """Draw tokens for all windows together; see `Filler.fill`.
 
         A gap without enough sound beside it to make frames of is filled by linear prediction, with
-        next to no confidence.
+        next to no confidence. Where a style is asked for, no more candidates are drawn than are
+        wanted: there are particles to choose from.
         """
         encoded = [self._sound.encode(window) for window in windows]
         found = {i: item for i, item in enumerate(encoded) if item is not None}
-        num_drawn = max(num_takes, self.config.num_candidates)
-        drawn = self._draw(found, num_drawn, rng)
+        more = max(num_takes, self.config.num_candidates)
+        nums = [num_takes if _style_of(window) else more for window in windows]
+        drawn = self._draw(found, nums, rng)
         fills: list[list[Fill]] = []
         for i, window in enumerate(windows):
             if i not in found:
@@ -148,20 +170,25 @@ class TokenFiller(Filler):
             numbers = range(len(found[i].parts))
             takes = [
                 self._render(found[i], [drawn[i, take, k] for k in numbers])
-                for take in range(num_drawn)
+                for take in range(nums[i])
             ]
             fills.append(self._ranked(window, takes)[:num_takes])
         return fills
 
     def _draw(
-        self, encoded: Mapping[int, TokenWindow], num_takes: int, rng: Rng
+        self, encoded: Mapping[int, TokenWindow], nums: Sequence[int], rng: Rng
     ) -> dict[_Key, _Drawn]:
-        """Fill all sequences, equally long ones together."""
+        """Fill all sequences, equally long ones together, those towards a style one by one."""
         groups: dict[int, list[_Key]] = defaultdict(list)
-        for i, item in encoded.items():
-            keys = [(i, take, k) for take in range(num_takes) for k in range(len(item.parts))]
-            groups[item.layout.num_frames] += keys
         drawn: dict[_Key, _Drawn] = {}
+        for i, item in encoded.items():
+            style = _style_of(item.window)
+            for take in range(nums[i]):
+                keys = [(i, take, k) for k in range(len(item.parts))]
+                if style is not None:
+                    drawn[keys[0]] = self._draw_towards(style, item, take, rng)
+                    keys = keys[1:]
+                groups[item.layout.num_frames] += keys
         size = self.config.batch_size
         for members in groups.values():
             for batch in (members[i : i + size] for i in range(0, len(members), size)):
@@ -198,6 +225,43 @@ class TokenFiller(Filler):
                 num_calls=filled.num_calls,
             )
 
+    def _draw_towards(self, style: Style, item: TokenWindow, take: int, rng: Rng) -> _Drawn:
+        """Fill the loudest part of the channels of one window by particles."""
+        part, meter = item.parts[0], self._meters(style)
+        known = torch.from_numpy(item.layout.known).to(self._device)
+        tilt = PARTICLE_STRENGTH * style.weight
+
+        def codes_of(tokens: Int[Tensor, "p l"]) -> Int[Tensor, "p l"]:
+            return torch.where(known, part.codes, tokens)
+
+        @torch.no_grad()
+        def cost(tokens: Int[Tensor, "p l"]) -> Float[Tensor, " p"]:
+            embedded = self.codec.embed(codes_of(tokens))
+            features = torch.where(known[:, None], part.features, embedded)
+            return tilt * meter(self.codec.decode(features), known.expand(len(tokens), -1))
+
+        stream = rng.stream(item.window.start + item.window.gap.start, take, 0)
+        found = fill_with_particles(
+            EncodedCanvas(
+                x=self._symbols[part.codes][None].to(self._device),
+                known=known[None],
+                valid=torch.ones_like(known)[None],
+            ),
+            self._predict,
+            self.process,
+            self.sampler,
+            cost,
+            particles=self.particles,
+            rng=stream,
+        )
+        row = found.draw(stream)
+        return _Drawn(
+            codes=codes_of(found.tokens[row : row + 1])[0],
+            log_prob=float(found.log_probs[row][~known].double().mean()),
+            num_calls=found.num_calls,
+            style_distance=float(found.costs[row]) / tilt,
+        )
+
     def _predict(
         self,
         tokens: Int[Tensor, "b l"],
@@ -219,6 +283,8 @@ class TokenFiller(Filler):
                 order=max(1, round(config.edge_span_ms * window.sample_rate / 1000)),
             )
         log_prob = float(np.mean([sequence.log_prob for sequence in drawn]))
+        distance = drawn[0].style_distance
+        style = {} if distance is None else {"style_distance": distance}
         return Fill(
             samples=samples,
             model=self.name,
@@ -229,6 +295,7 @@ class TokenFiller(Filler):
                 "network_calls": float(drawn[0].num_calls),
                 "tokens": float(len(drawn) * int((~encoded.layout.known).sum())),
                 "log_prob": log_prob,
+                **style,
             },
         )
 
@@ -245,6 +312,11 @@ class TokenFiller(Filler):
             worth = [score_take(window, fill.samples).total for fill in fills]
         order = sorted(range(len(fills)), key=lambda i: (-worth[i], i))
         return [fills[i] for i in order]
+
+
+def _style_of(window: Window) -> Style | None:
+    """Return the style that a window is to be filled in, if it has any weight."""
+    return window.style if window.style is not None and window.style.weight > 0 else None
 
 
 def check_vocabulary(codebook_size: int, num_symbols: int) -> int:
