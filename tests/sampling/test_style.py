@@ -320,7 +320,7 @@ def _head(codec: LatentCodec) -> StyleHead:
             width=8,
             num_layers=1,
         )
-        return StyleHead(config).eval()
+        return StyleHead(config).eval().requires_grad_(False)
 
 
 def test_a_head_needs_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,8 @@ class RationalResampler(nn.Module):
         divisor = math.gcd(source_rate, target_rate)
         self.up, self.down = target_rate // divisor, source_rate // divisor
         cutoff = roll_off * min(source_rate, target_rate) / source_rate  # of half the source's rate
-        self.half = math.ceil(num_zeros / cutoff)
-        num_taps = 2 * self.half + self.down
+        self.reach = math.ceil(num_zeros / cutoff)
+        num_taps = 2 * self.reach + self.down
         if self.up * num_taps > _MAX_TAPS:
             raise ConfigError(
                 f"{source_rate} Hz and {target_rate} Hz have so little in common that the filter "
@@ -56,8 +56,8 @@ class RationalResampler(nn.Module):
             )
         # Output p of a block stands at p * down / up source samples after the block's start.
         at = np.arange(self.up)[:, None] * self.down / self.up
-        distance = np.arange(num_taps)[None] - self.half - at
-        inside = np.clip(1 - (distance / self.half) ** 2, 0, None)
+        distance = np.arange(num_taps)[None] - self.reach - at
+        inside = np.clip(1 - (distance / self.reach) ** 2, 0, None)
         window = np.i0(9.0 * np.sqrt(inside)) * (inside > 0)  # Kaiser, 90 dB
         taps = np.sinc(cutoff * distance) * window
         taps /= taps.sum(axis=1, keepdims=True)
@@ -80,7 +80,7 @@ class RationalResampler(nn.Module):
         num = self.num_outputs(samples.shape[1])
         num_blocks = -(-num // self.up)
         length = (num_blocks - 1) * self.down + self._taps.shape[2]
-        after = max(0, length - self.half - samples.shape[1])
-        padded = nn.functional.pad(samples, (self.half, after))[:, None]  # b 1 n
+        after = max(0, length - self.reach - samples.shape[1])
+        padded = nn.functional.pad(samples, (self.reach, after))[:, None]  # b 1 n
         blocks = nn.functional.conv1d(padded, self._taps.to(samples.dtype), stride=self.down)
         return blocks.transpose(1, 2).flatten(1)[:, :num]  # b m

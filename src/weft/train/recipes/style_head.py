@@ -361,6 +361,9 @@ def _make_random_codec(folder: Path) -> None:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         codec = Vae(RANDOM_CODEC).eval()
+    noise = 0.1 * torch.randn(4, 1, codec.sample_rate, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        codec.follow(codec.posterior(noise)[0], 1.0)
     folder.mkdir(parents=True, exist_ok=True)
     write_vae(folder, codec)
 
