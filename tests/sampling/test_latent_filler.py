@@ -225,21 +225,28 @@ def test_where_the_network_keeps_a_draft_its_own_samples_come_back(
     assert float(fill.details["detail"]) == pytest.approx(detail)
 
 
-def test_a_found_draft_replaces_what_is_near_to_it_and_a_users_does_not() -> None:
+@pytest.mark.parametrize(
+    ("confidences", "trust", "is_draft"),
+    [((0.0,), 0.0, True), (None, 0.0, False), ((1.0,), 0.0, False), ((1.0,), 1.0, True)],
+)
+def test_a_found_draft_replaces_what_is_near_to_it_and_a_users_does_not(
+    confidences: tuple[float] | None, trust: float, is_draft: bool
+) -> None:
     audio = sound(RATE, 1)
-    sounds = LatentSound(BlockLatents(), replace(PLAIN, detail_range=(0.35, 0.9)))
+    far = 0.5 if confidences == (1.0,) else 0.1
+    config = replace(PLAIN, detail_range=(0.2, 0.3), detail_trust=trust)
+    sounds = LatentSound(BlockLatents(), config)
     window = window_of(audio, make_filler(), 3000, 3777)
     encoded = sounds.encode(window, 50)
     assert encoded is not None
-    for is_found in (True, False):
-        (draft,) = sounds.encode_drafts(encoded, [audio.samples[:, 1000:1777]], is_found=is_found)
-        filled = encoded.latents[:1].clone()
-        filled[:, draft.first : draft.stop] = draft.latents + 0.1
-        heard = sounds.decode_part(encoded, 0, filled, [draft])[0]
-        kept = sounds.decode_part(encoded, 0, filled - 0.1, [draft])[0]
-        same = sounds.hear_part(encoded, heard) - sounds.hear_part(encoded, kept)
-        assert bool(np.abs(same).max() < 1e-6) is is_found
-        assert heard.detail == 1
+    (draft,) = sounds.encode_drafts(encoded, [audio.samples[:, 1000:1777]], confidences=confidences)
+    filled = encoded.latents[:1].clone()
+    filled[:, draft.first : draft.stop] = draft.latents
+    exact = sounds.decode_part(encoded, 0, filled, [draft])[0]
+    filled[:, draft.first : draft.stop] += far
+    heard = sounds.decode_part(encoded, 0, filled, [draft])[0]
+    difference = sounds.hear_part(encoded, heard) - sounds.hear_part(encoded, exact)
+    assert bool(np.abs(difference).max() < 1e-6) is is_draft
 
 
 def test_where_the_network_leaves_a_draft_none_of_it_comes_back() -> None:

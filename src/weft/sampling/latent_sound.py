@@ -53,8 +53,8 @@ class LatentDraft:
     """Of these frames."""
     decoded: Float[np.ndarray, "p n"]
     """What the codec makes of them, at the recording's level."""
-    is_found: bool
-    """Whether it was found in the recording, not made by the user to be changed."""
+    confidence: float | None
+    """How sure the search was of it, in [0, 1]; None: it is the user's, there to be changed."""
 
 
 @final
@@ -124,14 +124,14 @@ class LatentSound:
         encoded: LatentWindow,
         drafts: Sequence[Float[np.ndarray, "c g"]],
         *,
-        is_found: bool = False,
+        confidences: Sequence[float] | None = None,
     ) -> list[LatentDraft]:
         """Encode what may stand in the gap, and decode it again.
 
         Args:
             encoded: the window.
             drafts: as long as the gap, at the rate of the recording.
-            is_found: see `LatentDraft`.
+            confidences: how sure the search was of each; None: they are the user's.
         """
         if not drafts:
             return []
@@ -153,7 +153,7 @@ class LatentSound:
                 stop=stretches[0].stop,
                 latents=latents[i * num : (i + 1) * num, inside],
                 decoded=decoded[i * num : (i + 1) * num] / gains,
-                is_found=is_found,
+                confidence=None if confidences is None else confidences[i],
             )
             for i, own in enumerate(signals)
         ]
@@ -187,7 +187,7 @@ class LatentSound:
         ]
         filled = filled.clone()
         for sequence, draft, shares in zip(filled, drafts, nearness, strict=True):
-            if draft is not None and draft.is_found and shares is not None:
+            if draft is not None and draft.confidence is not None and shares is not None:
                 frames = sequence[draft.first : draft.stop]  # a view
                 weight = torch.from_numpy(shares).to(frames)[:, None]
                 frames.lerp_(draft.latents[k].to(frames), weight)
@@ -258,7 +258,8 @@ class LatentSound:
         """Return how near each frame is to the draft, as the share of detail it is given back."""
         difference = sequence[draft.first : draft.stop] - draft.latents[k].to(sequence)
         distance = difference.double().square().mean(dim=1).sqrt().cpu().numpy()
-        near, far = self.config.detail_range
+        trust = self.config.detail_trust * (draft.confidence or 0.0)
+        near, far = (edge + trust for edge in self.config.detail_range)
         shares = np.clip((far - distance) / max(far - near, 1e-9), 0, 1)
         padded = np.pad(shares, 1, mode="edge")
         smooth = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4

@@ -119,10 +119,11 @@ def prepare_gap(
     if found and search is not None:
         edges = make_edges(window, search)
         drafts = [render(window, candidate, search, edges) for candidate in found]
+    confidences = tuple(confidence(candidate) for candidate in found)
     return PreparedGap(
         encoded=encoded,
-        drafts=tuple(sound.encode_drafts(encoded, drafts, is_found=True)),
-        confidences=tuple(confidence(candidate) for candidate in found),
+        drafts=tuple(sound.encode_drafts(encoded, drafts, confidences=confidences)),
+        confidences=confidences,
         strength=1.0,
         own=None,
     )
