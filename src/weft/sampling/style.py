@@ -29,9 +29,9 @@ from weft.sampling.style_head import StyleHead
 
 REFERENCE_STRENGTH = 30.0
 """Weight of the distance to references in guidance, where a style's own weight is 1."""
-TAG_STRENGTH = 1.0
+TAG_STRENGTH = 30.0
 """Weight of the cross-entropy of tags in guidance, where a style's own weight is 1."""
-PARTICLE_STRENGTH = 1.0
+PARTICLE_STRENGTH = 2.0
 """What a style's distance is multiplied by to be the cost of a particle, at the weight 1."""
 
 _PIECE_S = 4.0
