@@ -240,6 +240,7 @@ _VARIANTS: Mapping[str, tuple[str, Callable[[Any], "Filler"], str]] = {
 }
 """What may follow a name after a colon: for which kind, what makes it, and how its card begins."""
 _ABILITIES: Mapping[str, frozenset["Ability"]] = {
+    "tokens": frozenset({"style"}),
     "latent": frozenset({"draft", "style", "generate"}),
     "waveform": frozenset({"draft", "generate"}),
     "cqt": frozenset({"draft", "generate"}),

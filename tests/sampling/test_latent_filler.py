@@ -20,6 +20,7 @@ from weft.audio.levels import level_db
 from weft.canvas import inpaint
 from weft.canvas.canvas import Region, Window
 from weft.canvas.style import Style
+from weft.canvas.tags import known_tags
 from weft.canvas.windows import context_samples, read_window
 from weft.codecs.base import LatentCodec
 from weft.errors import ConfigError, UnsupportedCanvasError
@@ -437,6 +438,11 @@ def test_a_style_is_refused_by_a_model_that_follows_none() -> None:
     assert other.uses_style
     other.fill([replace(window, style=style), window], num_takes=1, rng=Rng(0))
     assert asked == [(style, codec, True, False)]
+    assert other.tags == known_tags()
+    assert filler.tags == ()
+    stereo = window_of(sound(RATE, 2), other, 3000, 3400)
+    other.fill([replace(stereo, style=style)], num_takes=1, rng=Rng(0))
+    assert len(asked) == 2  # once more, for the loudest part alone
 
 
 def test_steps_may_be_chosen() -> None:

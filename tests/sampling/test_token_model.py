@@ -177,7 +177,9 @@ def test_a_model_that_would_fill_the_memory_is_refused_before_it_does(folder: Pa
         folder,
         lambda found: found["network"].update(width=4096, num_layers=64, num_heads=2, expansion=16),
     )
-    with pytest.raises(CheckpointError, match=r"describes more than [\d,]+ weights, its files hold fewer"):
+    with pytest.raises(
+        CheckpointError, match=r"describes more than [\d,]+ weights, its files hold fewer"
+    ):
         read_token_model(folder)
 
 

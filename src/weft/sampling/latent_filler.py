@@ -14,6 +14,7 @@ from torch import Tensor
 from weft.canvas.canvas import Window
 from weft.canvas.filler import Fill, Filler, RoundTripFn
 from weft.canvas.style import Style
+from weft.canvas.tags import known_tags
 from weft.classical.joining import blend_edges
 from weft.classical.matching import SimilarityConfig
 from weft.classical.noise import add_noise_residual
@@ -129,6 +130,10 @@ class LatentFiller(Filler):
         return self._style_losses is not None
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        return known_tags() if self.uses_style else ()
+
+    @property
     def can_generate(self) -> bool:
         return True
 
@@ -242,6 +247,8 @@ class LatentFiller(Filler):
                 sure[row, draft.first : draft.stop] = item.confidences[number]
         starts = [item.window.start + item.window.gap.start for item in items]
         strength = items[0].strength
+        # What a sound is like is heard in its loudest part; the others are only made to fit.
+        style = items[0].window.style if batch[0][2] == 0 else None
         filled = fill_gaussian(
             EncodedCanvas(
                 x=x,
@@ -253,7 +260,7 @@ class LatentFiller(Filler):
             self.process,
             sampler=self.sampling.sampler,
             guidance=self.sampling.guidance,
-            losses=[*self._reconstruction(x, known), *self._style(items[0].window.style, known)],
+            losses=[*self._reconstruction(x, known), *self._style(style, known)],
             strength=strength,
             rngs=[rng.stream(s, take, k) for s, (_, take, k) in zip(starts, batch, strict=True)],
         )
