@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -70,9 +70,12 @@ _Sizes = typing.TypeVar("_Sizes", SpectralVaeConfig, StridedVaeConfig)
 
 def _numbers(kind: type[_Sizes], found: Any) -> _Sizes:
     """Build sizes from JSON: whole numbers, or lists of them."""
-    if not isinstance(found, dict) or {*found} != {*kind.__dataclass_fields__}:
-        raise ConfigError(f"sizes must be {sorted(kind.__dataclass_fields__)}, got {found!r}")
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+    names = {item.name for item in fields(kind)}
+    if not isinstance(found, dict) or {*found} != names:
+        raise ConfigError(f"sizes must be {sorted(names)}, got {found!r}")
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in found.items()
+    }
     for name, value in values.items():
         several = value if isinstance(value, tuple) else (value,)
         if not all(type(number) is int for number in several):

@@ -121,7 +121,7 @@ def open_drafts(
         ConfigError: some are not in the cache of features.
     """
     counts = _counts(cache, config, is_valid=is_valid)
-    found = []
+    found: list[list[DraftedGap]] = []
     for index, entry in enumerate(cache.entries):
         if not counts[index]:
             found.append([])
