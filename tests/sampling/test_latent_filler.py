@@ -288,6 +288,21 @@ def test_strength_says_how_far_a_fill_is_from_its_draft() -> None:
     assert far[-1] > 0.7
 
 
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_draft_beside_another_gap_is_changed_all_the_same(is_before: bool) -> None:
+    filler = make_filler(replace(PLAIN, guard=2, extension_frames=4))
+    window = window_of(sound(RATE, 2), filler, 3000, 3800)
+    known = window.known.copy()
+    gap = window.gap
+    known[gap.start - 700 : gap.start] &= not is_before
+    known[gap.stop : gap.stop + 700] &= is_before
+    crowded = replace(window, known=known, samples=window.samples * known)
+    draft = 0.1 * np.random.default_rng(0).standard_normal((2, 800))
+    fill = filler.fill([drafted(crowded, draft, 0.6)], num_takes=1, rng=Rng(0))[0][0]
+    assert np.isfinite(fill.samples).all()
+    assert not np.array_equal(fill.samples, draft)
+
+
 def test_a_loud_draft_stays_loud_between_soft_sides() -> None:
     def answer(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
         assert condition is not None

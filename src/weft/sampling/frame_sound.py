@@ -189,6 +189,8 @@ class FrameSound:
         stop = min(layout.num_frames, layout.hole[1] + guard)
         known = framed.view.known.copy()
         known[slice(*framed.view.gap)] = True
+        # Where another gap lies beside this one, a bridge stands in the guards, and has to do.
+        known[slice(*(max(0, edge) for edge in layout.span(first, stop)))] = True
         return self._stretch(framed, part.gain * signal, known, (first, stop), num_before)
 
     def side_gains_db(
