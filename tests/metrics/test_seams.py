@@ -3,7 +3,14 @@ import pytest
 
 from weft.audio.fades import fade_in
 from weft.canvas.canvas import Region
-from weft.metrics import CLICK_DB, level_mismatch_db, seam_click_db, seam_level_step_db
+from weft.errors import ConfigError
+from weft.metrics import (
+    CLICK_DB,
+    level_mismatch_db,
+    seam_click_db,
+    seam_jump_db,
+    seam_level_step_db,
+)
 
 RATE = 24000
 GAP = [Region(start=20000, stop=24000)]
@@ -43,6 +50,38 @@ def test_the_end_of_the_recording_is_no_seam():
     assert seam_level_step_db(x, y, [Region(start=44000, stop=48000)], RATE) > 50
     assert seam_level_step_db(x, np.zeros_like(x), [Region(start=0, stop=48000)], RATE) == 0
     assert seam_click_db(x, np.zeros_like(x), [Region(start=0, stop=48000)], RATE) == -100
+
+
+def test_a_fill_six_db_too_soft_jumps_by_less_what_noise_does_by_itself():
+    x = tone()
+    assert seam_jump_db(filled(x, 0.5 * x), GAP, RATE) == pytest.approx(6.02, abs=0.1)
+    jump = seam_jump_db(filled(noise(0), 0.5 * noise(1)), GAP, RATE)
+    assert 4 < jump < 6.02
+
+
+def test_a_jump_as_the_material_has_them_is_no_fault():
+    x = tone()
+    x[:, 12000:14400] *= 0.1
+    assert seam_jump_db(filled(x, 0.2 * x), GAP, RATE) == 0
+    far = tone()
+    far[:, 1000:2000] *= 0.1
+    assert seam_jump_db(filled(far, 0.2 * far), GAP, RATE, surround_ms=500.0) > 12
+
+
+def test_sound_of_another_gap_is_not_the_materials():
+    x = tone()
+    x[:, 12000:14400] *= 0.1
+    gaps = [*GAP, Region(start=12000, stop=14400)]
+    assert seam_jump_db(x, gaps, RATE) > 18
+
+
+def test_only_seams_with_sound_on_both_sides_can_jump():
+    x = tone()
+    x[:, 44000:] *= 0.1
+    assert seam_jump_db(x, [Region(start=44000, stop=48000)], RATE) > 18
+    assert seam_jump_db(x, [Region(start=0, stop=48000)], RATE) == 0
+    with pytest.raises(ConfigError, match="window_ms"):
+        seam_jump_db(x, GAP, RATE, window_ms=0.0)
 
 
 def test_the_nearer_of_original_and_surroundings_decides():

@@ -383,6 +383,31 @@ def test_consistency_none_keeps_nothing():
     assert not bool((found == canvas.x).any())
 
 
+@pytest.mark.parametrize(("variance", "expected"), [("posterior", 0.34), ("forward", 1.0)])
+def test_few_steps_keep_the_variance_of_white_noise_if_its_own_is_counted(variance, expected):
+    """The posterior's variance is that of known data; unit white noise needs the step forward's."""
+    process = GaussianProcess(variance=variance)
+    canvas = EncodedCanvas(
+        x=torch.zeros(2, 3000, 3, dtype=torch.float64),
+        known=torch.zeros(2, 3000, dtype=torch.bool),
+        valid=torch.ones(2, 3000, dtype=torch.bool),
+    )
+    found = fill_gaussian(
+        canvas,
+        lambda x, t: process.schedule.alpha(t)[:, None, None] * x,
+        process,
+        sampler=GaussianSamplerConfig(kind="ddpm", steps=2, last_time=0.2),
+        guidance=GuidanceConfig(step_size=0.0),
+        rngs=streams(2),
+    )
+    assert float(found.x.var()) == pytest.approx(expected, abs=0.04)
+
+
+def test_a_variance_that_only_the_network_knows_is_refused():
+    with pytest.raises(ConfigError, match="learned variance"):
+        fill(canvas_of(), process=GaussianProcess(variance="learned-range"))
+
+
 def test_half_precision_is_sampled_in_single():
     canvas, network = canvas_of(), Network()
     half = replace(canvas, x=canvas.x.half(), draft=None)

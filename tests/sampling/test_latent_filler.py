@@ -470,6 +470,32 @@ def test_steps_may_be_chosen() -> None:
         make_filler().with_steps(0)
 
 
+def test_where_nothing_is_known_steps_are_the_free_ones() -> None:
+    codec = BlockLatents()
+    filler = LatentFiller(
+        codec,
+        make_dit(codec.num_features, spread=0.1),
+        TO_X0,
+        config=PLAIN,
+        sampling=TWO_STEPS,
+        free=LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=7)),
+    )
+    empty = Window(
+        samples=np.zeros((1, 2000)),
+        known=np.zeros(2000, dtype=bool),
+        gap=Region(start=0, stop=2000),
+        start=0,
+        sample_rate=RATE,
+    )
+    windows = [empty, window_of(sound(RATE, 1), filler, 3000, 3400)]
+    calls = [
+        takes[0].details["network_calls"] for takes in filler.fill(windows, num_takes=1, rng=Rng(0))
+    ]
+    assert calls == [7, 2]
+    chosen = filler.with_steps(5)
+    assert chosen.fill([empty], num_takes=1, rng=Rng(0))[0][0].details["network_calls"] == 5
+
+
 def test_long_gaps_get_long_sequences() -> None:
     lengths: list[int] = []
 

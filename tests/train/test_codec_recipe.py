@@ -193,8 +193,8 @@ def test_places_are_where_there_is_sound(corpus: Path, opened: CodecRecipe) -> N
     (place,) = opened.places
     assert place.samples.shape == (1, 96000)
     assert (place.gap.start, place.gap.stop) == (44400, 51600)
-    quiet = replace(opened._caches["valid"].entries[0], scale=1e-6)
-    cache = type(opened._caches["valid"])(CacheConfig(sample_rate=24000), [quiet])
+    quiet = replace(opened._crops.valid.entries[0], scale=1e-6)
+    cache = type(opened._crops.valid)(CacheConfig(sample_rate=24000), [quiet])
     assert find_places(cache, 1) == []
 
 

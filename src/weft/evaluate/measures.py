@@ -10,6 +10,9 @@ from weft.evaluate.protocol import Measure
 from weft.metrics.pairs import Estimate
 from weft.shapes import Samples
 
+JUMP_BAR_DB = 1.0
+"""A seam whose level steps by no more than this beyond the known sound's own steps is not heard."""
+
 LEVEL_BAR_DB = 6.0
 """A fill this near in level to the original or its surroundings does not stick out."""
 
@@ -99,6 +102,26 @@ GAP_MEASURES: tuple[Measure, ...] = (
     ),
 )
 
+SEAM_MEASURES: tuple[Measure, ...] = (
+    Measure(
+        name="no_jump",
+        title="no jump",
+        better="higher",
+        digits=2,
+        note=f"share of edits at whose seams the 20 ms level steps by at most {JUMP_BAR_DB:g} dB "
+        "more than anywhere in the known second on either side",
+    ),
+    Measure(
+        name="jump_db",
+        title="jump dB",
+        better="lower",
+        digits=1,
+        note="step of the 20 ms level at the worse seam, beyond the largest beside it",
+        is_shown=False,
+    ),
+)
+"""Of edits that have no true answer: what `measure_seams` returns."""
+
 _EXTRA = {
     "odg": Measure(
         name="odg",
@@ -183,6 +206,18 @@ def _around(edited: Region, whole: Region, sample_rate: int) -> Region:
     return Region(
         start=max(whole.start, edited.start - side), stop=min(whole.stop, edited.stop + side)
     )
+
+
+def measure_seams(estimate: Estimate, gap: Region, sample_rate: int) -> dict[str, float]:
+    """Return the measures of an edit's seams that need no truth.
+
+    Args:
+        estimate: the excerpt as it came back.
+        gap: what was edited, in samples of the excerpt.
+        sample_rate: in Hz.
+    """
+    jump = metrics.seam_jump_db(estimate, [gap], sample_rate)
+    return {"jump_db": jump, "no_jump": float(jump <= JUMP_BAR_DB)}
 
 
 def measure_gap(

@@ -42,6 +42,7 @@ from weft.metrics.mel import mel_distance as mel_distance
 from weft.metrics.seams import CLICK_DB as CLICK_DB
 from weft.metrics.seams import level_mismatch_db as level_mismatch_db
 from weft.metrics.seams import seam_click_db as seam_click_db
+from weft.metrics.seams import seam_jump_db as seam_jump_db
 from weft.metrics.seams import seam_level_step_db as seam_level_step_db
 from weft.metrics.snr import si_sdr_db as si_sdr_db
 from weft.metrics.snr import snr_db as snr_db

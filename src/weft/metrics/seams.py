@@ -10,6 +10,8 @@ outside the gaps is the reference's.
 Metrics
 -------
 * `seam_level_step_db`: the step of short-term level at a seam, beside the reference's own step.
+* `seam_jump_db`: the step of short-term level at a seam, beside the steps of what is known around
+  it: no original is needed, so it can be asked of transitions and of what was made anew.
 * `level_mismatch_db`: how far the fill's level is from the original's and from its surroundings',
   whichever is nearer. 6 dB is the bar of a fill that does not stick out.
 * `seam_click_db`: what is unpredictable at a seam, beside what is unpredictable around it in the
@@ -19,7 +21,7 @@ Metrics
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from weft.audio.levels import level_db
 from weft.audio.prediction import burg
@@ -91,6 +93,76 @@ def seam_level_step_db(
             ]
             worst = max(worst, abs(steps[1] - steps[0]))
     return worst
+
+
+def seam_jump_db(
+    estimate: Estimate,
+    gaps: Sequence[Region],
+    sample_rate: int,
+    *,
+    window_ms: float = 20.0,
+    surround_ms: float = 1000.0,
+) -> float:
+    """Return by how much the level jumps at the seams beyond what the known sound does by itself.
+
+    Args:
+        estimate: the filled samples.
+        gaps: where the fills are.
+        sample_rate: in Hz.
+        window_ms: length of the stretches whose levels are compared, > 0.
+        surround_ms: known sound on both sides of a gap in which jumps are looked for, > 0.
+
+    Returns:
+        Largest over the gaps, in dB, >= 0: the larger step between the stretches just inside and
+        just outside of a seam, less the largest step between two stretches of the known sound
+        within ``surround_ms``, other gaps left out. 0 where there is no seam.
+
+    Raises:
+        AudioFormatError: a sample is NaN or infinite.
+        RegionError: no gap, or one outside the signal.
+        ConfigError: a length or the sample rate is not positive.
+
+    Example:
+        >>> x = np.ones((1, 8000)) * 0.5
+        >>> x[:, 3000:5000] *= 0.5
+        >>> round(seam_jump_db(x, [Region(start=3000, stop=5000)], 8000), 2)
+        6.02
+    """
+    validate(estimate, estimate)
+    validate_gaps(gaps, estimate.shape[1])
+    window = _to_samples(window_ms, sample_rate, "window_ms")
+    surround = _to_samples(surround_ms, sample_rate, "surround_ms")
+    known = np.ones(estimate.shape[1], dtype=bool)
+    for gap in gaps:
+        known[gap.start : gap.stop] = False
+    worst = 0.0
+    for gap in gaps:
+        at_seams, around = [], [0.0]
+        for seam in (gap.start, gap.stop):
+            if 0 < seam < estimate.shape[1]:
+                at_seams.append(_jump_db(estimate, seam, window))
+        for first in range(gap.start - surround, gap.start - window, window):
+            around.append(_known_jump_db(estimate, known, first, window))
+        for first in range(gap.stop, gap.stop + surround - window, window):
+            around.append(_known_jump_db(estimate, known, first, window))
+        worst = max(worst, max(at_seams, default=0.0) - max(around))
+    return worst
+
+
+def _jump_db(samples: Samples, position: int, window: int) -> float:
+    """Return the step of level at a position."""
+    before, after = samples[:, max(0, position - window) : position], samples[:, position:]
+    return abs(level_db(after[:, :window]) - level_db(before))
+
+
+def _known_jump_db(
+    samples: Samples, known: Bool[np.ndarray, " n"], first: int, window: int
+) -> float:
+    """Return the step between two stretches from ``first`` on; 0 unless both are known."""
+    where = slice(first, first + 2 * window)
+    if first < 0 or first + 2 * window > len(known) or not known[where].all():
+        return 0.0
+    return _jump_db(samples, first + window, window)
 
 
 def level_mismatch_db(

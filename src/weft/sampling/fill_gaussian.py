@@ -74,7 +74,7 @@ def fill_gaussian(
         canvas: continuous latents of unit variance; what stands at unknown frames is not read.
         denoise_fn: from noisy sequence and time to the expected clean one. It sees padding as zeros
             and must not let it matter; items may not depend on each other.
-        process: its schedule is that of the noise.
+        process: its schedule is that of the noise, its variance that of the steps of DDPM.
         sampler: which steps. DDPM is best where something is known.
         guidance: how what is known and wanted enters.
         rngs: one generator an item, from which all its draws come.
@@ -87,7 +87,8 @@ def fill_gaussian(
         measurement: what is known, if it is other than frames; all frames are then unknown.
 
     Raises:
-        ConfigError: strength is outside [0, 1], or below 1 without a draft; or see
+        ConfigError: strength is outside [0, 1], or below 1 without a draft; or the process leaves
+            the variance to the network, of which the estimate says nothing; or see
             `guided_estimate` and `measurement_of`.
         ShapeError: the canvas holds no latents, or the generators do not fit its items.
         DivergenceError: the network or the guidance gave NaN or infinity.
@@ -99,7 +100,7 @@ def fill_gaussian(
     time: started at t = 1, as printed, a DDPM sampler forgets it in the first step. Other samplers
     have the denoised estimate shifted so that a first-order step moves as it does in DDIM.
     """
-    _check(canvas, rngs, strength)
+    _check(canvas, process, rngs, strength)
     known = measurement_of(canvas, measurement)
     if not bool(canvas.unknown.any()):
         return FilledSequence(x=canvas.x, num_calls=0)
@@ -209,6 +210,8 @@ class _Walk:
         noise: _Noise,
     ) -> None:
         self.denoise_fn = denoise_fn
+        self.process = process
+        self.is_least = process.variance == "posterior"
         self.schedule = process.schedule
         self.kind = sampler.kind
         self.guidance = guidance
@@ -261,7 +264,15 @@ class _Walk:
         schedule = self.schedule
         found = self.estimate(x, t)
         if self.kind == "ddpm":
-            stepped = ddpm_step(x, found.x0hat, t, s, schedule=schedule, noise=self.noise.draw(x))
+            stepped = ddpm_step(
+                x,
+                found.x0hat,
+                t,
+                s,
+                schedule=schedule,
+                noise=self.noise.draw(x),
+                log_variance=None if self.is_least else self.process.step_log_variance(t, s, x),
+            )
             if found.gradient is None:
                 return stepped
             return stepped - self.step_size * found.gradient
@@ -331,7 +342,12 @@ class _Walk:
         return found.x0hat - self.step_size * sigma_t * sigma_s / gain * found.gradient
 
 
-def _check(canvas: EncodedCanvas, rngs: Sequence[np.random.Generator], strength: float) -> None:
+def _check(
+    canvas: EncodedCanvas,
+    process: GaussianProcess,
+    rngs: Sequence[np.random.Generator],
+    strength: float,
+) -> None:
     """Refuse what cannot be filled, before any work."""
     if canvas.x.ndim != 3 or not canvas.x.is_floating_point():
         raise ShapeError(
@@ -340,6 +356,11 @@ def _check(canvas: EncodedCanvas, rngs: Sequence[np.random.Generator], strength:
         )
     if len(rngs) != len(canvas.x):
         raise ShapeError(f"{len(rngs)} generators for {len(canvas.x)} items; give one an item")
+    if process.variance == "learned-range":
+        raise ConfigError(
+            "a denoised estimate says nothing of a learned variance; give a process with "
+            "variance='posterior' or 'forward'"
+        )
     if not 0 <= strength <= 1:
         raise ConfigError(
             f"strength must be in [0, 1], got {strength}; 0 keeps the draft, 1 ignores it"

@@ -67,6 +67,7 @@ class LatentFiller(Filler):
         process: GaussianProcess,
         *,
         sampling: LatentSampling | None = None,
+        free: LatentSampling = GUIDED,
         config: LatentFillerConfig | None = None,
         style_losses: StyleLossFn | None = None,
         name: str = "weft-latent",
@@ -78,6 +79,7 @@ class LatentFiller(Filler):
             network: denoises latents; may have no inputs for what is known, if it is guided.
             process: how its output is to be read.
             sampling: how latents are drawn; as the mode has it unless given.
+            free: how they are drawn where nothing is known: with few steps next to nothing comes.
             config: everything else.
             style_losses: what pulls a fill towards a style; None: it follows none.
             name: in tables, receipts and on the command line.
@@ -93,6 +95,7 @@ class LatentFiller(Filler):
         self.network = network.eval().requires_grad_(False)
         self.process = process
         self.sampling = sampling or (CONDITIONAL if is_told else GUIDED)
+        self.free = free
         self._style_losses = style_losses
         self._name = name
         self._sound = LatentSound(self.codec, self.config)
@@ -143,12 +146,16 @@ class LatentFiller(Filler):
         Raises:
             ConfigError: the number is out of range.
         """
-        sampler = replace(self.sampling.sampler, steps=num_steps)
+        sampling, free = (
+            replace(each, sampler=replace(each.sampler, steps=num_steps))
+            for each in (self.sampling, self.free)
+        )
         return LatentFiller(
             self.codec,
             self.network,
             self.process,
-            sampling=replace(self.sampling, sampler=sampler),
+            sampling=sampling,
+            free=free,
             config=self.config,
             style_losses=self._style_losses,
             name=self._name,
@@ -212,11 +219,13 @@ class LatentFiller(Filler):
         rng: Rng,
     ) -> dict[SequenceKey, Drawn]:
         """Fill sequences; those that are equally long, and wanted alike, together."""
-        groups: dict[tuple[int, float, int], list[SequenceKey]] = defaultdict(list)
+        groups: dict[tuple[int, float, int, bool], list[SequenceKey]] = defaultdict(list)
         for key in keys:
             item = prepared[key[0]]
             style = item.window.style
-            groups[item.encoded.layout.num_frames, item.strength, id(style)].append(key)
+            layout = item.encoded.layout
+            group = layout.num_frames, item.strength, id(style), bool(layout.known.any())
+            groups[group].append(key)
         drawn: dict[SequenceKey, Drawn] = {}
         size = self.config.batch_size
         for members in groups.values():
@@ -244,11 +253,13 @@ class LatentFiller(Filler):
             if number is not None:
                 draft = item.drafts[number]
                 drafts[row, draft.first : draft.stop] = draft.latents[k]
-                sure[row, draft.first : draft.stop] = item.confidences[number]
+                sure[row, draft.first : draft.stop] = item.confidence_of(number)
         starts = [item.window.start + item.window.gap.start for item in items]
         strength = items[0].strength
         # What a sound is like is heard in its loudest part; the others are only made to fit.
         style = items[0].window.style if batch[0][2] == 0 else None
+        is_free = not bool(known.any()) and strength == 1
+        sampling = self.free if is_free else self.sampling
         filled = fill_gaussian(
             EncodedCanvas(
                 x=x,
@@ -258,8 +269,8 @@ class LatentFiller(Filler):
             ),
             self._denoise_fn(make_condition(x, known, drafts, sure)),
             self.process,
-            sampler=self.sampling.sampler,
-            guidance=self.sampling.guidance,
+            sampler=sampling.sampler,
+            guidance=sampling.guidance,
             losses=[*self._reconstruction(x, known), *self._style(style, known)],
             strength=strength,
             rngs=[rng.stream(s, take, k) for s, (_, take, k) in zip(starts, batch, strict=True)],
@@ -318,7 +329,7 @@ class LatentFiller(Filler):
             "draft": "none" if best.draft is None else "own" if item.own else "similarity",
         }
         if best.draft is not None:
-            details["draft_confidence"] = item.confidences[best.draft]
+            details["draft_confidence"] = item.confidence_of(best.draft)
             details["detail"] = best.decoded.detail
         return Fill(
             samples=blend_edges(samples, *edges_of(window, config)),

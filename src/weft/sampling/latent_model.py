@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from weft.canvas.style import Style
-from weft.checkpoint import write_model
 from weft.codecs.base import LatentCodec
 from weft.codecs.vae import KIND as CODEC_KIND
 from weft.codecs.vae import Vae, VaeConfig
@@ -39,7 +38,7 @@ from weft.sampling.model_folder import (
     read_card,
     read_modules,
     read_object,
-    tensors_of,
+    write_modules,
 )
 from weft.sampling.steps_gaussian import GaussianSamplerConfig
 
@@ -69,7 +68,7 @@ class LatentModelConfig:
     sampling: LatentSampling = CONDITIONAL
     """How latents are drawn with a network that is told what is known."""
     guided: LatentSampling = GUIDED
-    """How latents are drawn with a network that is told nothing."""
+    """How latents are drawn with a network that is told nothing, or where nothing is known."""
     filler: LatentFillerConfig = field(default_factory=LatentFillerConfig)
     """How gaps are filled unless asked otherwise."""
     name: str = "latent"
@@ -190,6 +189,7 @@ class LatentModel:
             self.network,
             self.config.process,
             sampling=sampling or (self.config.sampling if is_told else self.config.guided),
+            free=self.config.guided,
             config=settings,
             style_losses=style_losses or _shipped_style_losses,
             name=name or self.config.name,
@@ -230,15 +230,16 @@ def write_latent_model(
         CheckpointError: a weight is not finite, perhaps only in ``dtype``.
         OutputError: it cannot be written.
     """
-    for part, own, wanted in (
-        ("codec", codec.config, config.codec),
-        ("network", network.config, config.network),
-    ):
-        if own != wanted:
-            raise ConfigError(f"the {part} was built from other settings than the model's: {own}")
-    tensors = tensors_of({"codec": codec, "network": network})
-    settings = {**config.to_json(), "facts": dict(facts or {})}
-    return write_model(folder, config=settings, tensors=tensors, dtype=dtype)
+    return write_modules(
+        folder,
+        settings=config.to_json(),
+        parts={
+            "codec": (codec, codec.config, config.codec),
+            "network": (network, network.config, config.network),
+        },
+        dtype=dtype,
+        facts=facts,
+    )
 
 
 def read_latent_model(folder: Path) -> LatentModel:

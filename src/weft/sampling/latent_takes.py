@@ -30,8 +30,6 @@ class PreparedGap:
     """What is known."""
     drafts: tuple[LatentDraft, ...]
     """What takes are given as drafts."""
-    confidences: tuple[float, ...]
-    """How sure each is, in [0, 1]."""
     strength: float
     """How far from the draft sampling starts, in (0, 1]; 1: from noise."""
     own: LatentDraft | None
@@ -46,6 +44,11 @@ class PreparedGap:
     def num_parts(self) -> int:
         """Parts of its channels."""
         return len(self.encoded.framed.parts)
+
+    def confidence_of(self, number: int) -> float:
+        """Return how sure a draft is, in [0, 1]: as the search was, or as the user's strength."""
+        found = self.drafts[number].confidence
+        return 1 - self.strength if found is None else found
 
     def draft_of(self, take: int, num_takes: int) -> int | None:
         """Return the number of a take's draft.
@@ -110,7 +113,6 @@ def prepare_gap(
         return PreparedGap(
             encoded=encoded,
             drafts=(own,) if window.draft_strength < 1 else (),
-            confidences=(1 - window.draft_strength,),
             strength=window.draft_strength,
             own=own,
         )
@@ -123,7 +125,6 @@ def prepare_gap(
     return PreparedGap(
         encoded=encoded,
         drafts=tuple(sound.encode_drafts(encoded, drafts, confidences=confidences)),
-        confidences=confidences,
         strength=1.0,
         own=None,
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from weft.checkpoint import read_config, read_tensors, table_of
+from weft.checkpoint import read_config, read_tensors, table_of, write_model
 from weft.errors import CheckpointError, ConfigError
 
 _SLACK: Final = 4_000_000
@@ -92,13 +92,46 @@ def build_settings(kind: Callable[..., _Config], found: Mapping[str, Any], part:
     return kind(**values)
 
 
-def tensors_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def _tensors_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Return the weights of several networks, each name behind its network's and a dot."""
     return {
         f"{part}.{name}": value
         for part, module in modules.items()
         for name, value in module.state_dict().items()
     }
+
+
+def write_modules(
+    folder: Path,
+    *,
+    settings: Mapping[str, Any],
+    parts: Mapping[str, tuple[nn.Module, object, object]],
+    dtype: torch.dtype | None,
+    facts: Mapping[str, Any] | None,
+) -> str:
+    """Write a model of several networks.
+
+    Args:
+        folder: exists; a model that is there is replaced.
+        settings: of the model, as JSON.
+        parts: each network by name, the settings it was built from, and those the model says.
+        dtype: to store weights in; None: as they are.
+        facts: JSON to stand in ``model.json`` under ``facts``: data, steps, digests.
+
+    Returns:
+        The model's digest.
+
+    Raises:
+        ConfigError: a network is not what the settings say.
+        CheckpointError: a weight is not finite, perhaps only in ``dtype``.
+        OutputError: it cannot be written.
+    """
+    for name, (_, own, wanted) in parts.items():
+        if own != wanted:
+            raise ConfigError(f"the {name} was built from other settings than the model's: {own}")
+    tensors = _tensors_of({name: module for name, (module, _, _) in parts.items()})
+    config = {**settings, "facts": dict(facts or {})}
+    return write_model(folder, config=config, tensors=tensors, dtype=dtype)
 
 
 def read_modules(

@@ -9,7 +9,6 @@ from typing import Any, Final, final
 import torch
 from torch import nn
 
-from weft.checkpoint import write_model
 from weft.codecs.base import TokenCodec
 from weft.codecs.wavtokenizer import KIND as CODEC_KIND
 from weft.codecs.wavtokenizer import WavTokenizer, WavTokenizerConfig
@@ -22,7 +21,7 @@ from weft.sampling.model_folder import (
     read_card,
     read_modules,
     read_object,
-    tensors_of,
+    write_modules,
 )
 from weft.sampling.steps_masked import MaskedSamplerConfig
 from weft.sampling.token_filler import TokenFiller, check_vocabulary
@@ -186,15 +185,16 @@ def write_token_model(
         CheckpointError: a weight is not finite, perhaps only in ``dtype``.
         OutputError: it cannot be written.
     """
-    for part, own, wanted in (
-        ("codec", codec.config, config.codec),
-        ("network", network.config, config.network),
-    ):
-        if own != wanted:
-            raise ConfigError(f"the {part} was built from other settings than the model's: {own}")
-    tensors = tensors_of({"codec": codec, "network": network})
-    settings = {**config.to_json(), "facts": dict(facts or {})}
-    return write_model(folder, config=settings, tensors=tensors, dtype=dtype)
+    return write_modules(
+        folder,
+        settings=config.to_json(),
+        parts={
+            "codec": (codec, codec.config, config.codec),
+            "network": (network, network.config, config.network),
+        },
+        dtype=dtype,
+        facts=facts,
+    )
 
 
 def read_token_model(folder: Path) -> TokenModel:

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 import torch
 
-from weft.checkpoint import write_model
 from weft.errors import ConfigError
 from weft.nn.cqt_unet import CqtUnet, CqtUnetConfig
 from weft.nn.unet1d import WaveformUnet, WaveformUnetConfig
@@ -20,7 +19,7 @@ from weft.sampling.model_folder import (
     read_card,
     read_modules,
     read_object,
-    tensors_of,
+    write_modules,
 )
 from weft.sampling.steps_gaussian import GaussianSamplerConfig
 from weft.sampling.waveform_filler import WaveformFiller, WaveformNetwork
@@ -198,13 +197,12 @@ def write_waveform_model(
         CheckpointError: a weight is not finite, perhaps only in ``dtype``.
         OutputError: it cannot be written.
     """
-    if network.config != config.network:
-        raise ConfigError(
-            f"the network was built from other settings than the model's: {network.config}"
-        )
-    settings = {**config.to_json(), "facts": dict(facts or {})}
-    return write_model(
-        folder, config=settings, tensors=tensors_of({"network": network}), dtype=dtype
+    return write_modules(
+        folder,
+        settings=config.to_json(),
+        parts={"network": (network, network.config, config.network)},
+        dtype=dtype,
+        facts=facts,
     )
 
 

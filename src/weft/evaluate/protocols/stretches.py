@@ -19,7 +19,12 @@ from weft.audio.audio import Audio
 from weft.canvas.canvas import Canvas, Region
 from weft.data.corpora import open_entry
 from weft.errors import ConfigError, UnsupportedCanvasError
-from weft.evaluate.measures import GAP_MEASURES, extra_measures
+from weft.evaluate.measures import (
+    GAP_MEASURES,
+    SEAM_MEASURES,
+    extra_measures,
+    measure_seams,
+)
 from weft.evaluate.positions import PositionConfig, draw_gaps
 from weft.evaluate.protocol import Case, Job, Measured, Protocol, RunConfig, Spot, values_of
 from weft.evaluate.protocols.gaps import BASELINES, blanked, gap_baseline, measure_filled
@@ -88,7 +93,7 @@ class Stretches(Protocol):
         self.settings = (missing,)
         self.own_settings = values_of(config, *names)
         self.baselines = BASELINES
-        self.measures = (*GAP_MEASURES, *extra_measures(self.run.extras))
+        self.measures = (*GAP_MEASURES, *SEAM_MEASURES, *extra_measures(self.run.extras))
         self.ranking = "lsd_gap"
         self.spots_per_job = config.clips_per_file
 
@@ -139,7 +144,11 @@ class Stretches(Protocol):
     def measure(
         self, case: Case, spot: Spot, reference: Samples | None, estimate: Estimate
     ) -> Measured:
-        return measure_filled(case, spot, reference, estimate, self.run.extras)
+        measured = measure_filled(case, spot, reference, estimate, self.run.extras)
+        assert spot.edited is not None
+        gap = spot.edited.shifted(-spot.excerpt.start)
+        seams = measure_seams(estimate, gap, case.canvas.audio.sample_rate)
+        return replace(measured, metrics={**measured.metrics, **seams})
 
     def embedded_s(self, setting: str) -> float:
         return self.config.clip_s

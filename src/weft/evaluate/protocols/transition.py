@@ -23,6 +23,7 @@ from weft.canvas.canvas import Canvas, Region
 from weft.data.corpora import open_entry
 from weft.data.manifest import Entry, Manifest
 from weft.errors import ConfigError, UnsupportedCanvasError
+from weft.evaluate.measures import SEAM_MEASURES, measure_seams
 from weft.evaluate.positions import PositionConfig, draw_gaps
 from weft.evaluate.protocol import (
     SILENCE,
@@ -76,6 +77,7 @@ _MEASURES = (
         note="share of transitions whose seams stay within 6 dB of the cross-fade's own prediction "
         "errors",
     ),
+    *SEAM_MEASURES,
 )
 
 
@@ -205,6 +207,7 @@ class Transition(Protocol):
                 "steepest": float(np.abs(np.diff(curve)).max()),
                 "dip_db": _dip_db(estimate, gap, rate),
                 "no_click": float(click <= 6.0),
+                **measure_seams(estimate, gap, rate),
             },
             curves={CURVE: curve.tolist()},
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -11,11 +11,8 @@ import torch
 from torch import nn
 
 from weft.codecs.wavtokenizer import WavTokenizer, WavTokenizerConfig
-from weft.data.augment import AugmentConfig, augment
-from weft.data.corpora import find_corpus
-from weft.data.crops import CropConfig, CropSource
-from weft.data.manifest import Manifest
-from weft.data.samples import CacheConfig, SampleCache, make_sample_cache, open_sample_cache
+from weft.data.augment import AugmentConfig
+from weft.data.samples import CacheConfig
 from weft.errors import ConfigError
 from weft.losses.spectral import MelLossConfig, StftLossConfig
 from weft.nn.quantiser import QuantiserConfig
@@ -34,6 +31,7 @@ from weft.train.recipes.codec_check import (
     round_trip,
 )
 from weft.train.recipes.codec_module import CodecModule, CodecObjectiveConfig
+from weft.train.recipes.crops import CorpusCrops
 from weft.train.recipes.settings import apply_settings, preset_of
 
 CORPORA = {"music": 0.4, "piano": 0.25, "sounds": 0.2, "environment": 0.15}
@@ -85,10 +83,13 @@ class CodecRecipe(Recipe):
             root: folder of the corpora; unless told, what the environment names.
         """
         self.config = config
-        self._root = root
-        self._caches: dict[str, SampleCache] = {}
-        self._source: CropSource | None = None
-        self._manifests: list[Manifest] = []
+        self._crops = CorpusCrops(
+            config.corpora,
+            self._cache_config,
+            config.augment,
+            num_samples=round(config.crop_s * config.codec.sample_rate),
+            root=root,
+        )
 
     @property
     def name(self) -> str:
@@ -98,60 +99,21 @@ class CodecRecipe(Recipe):
         return asdict(self.config)
 
     @property
-    def _num_samples(self) -> int:
-        return round(self.config.crop_s * self.config.codec.sample_rate)
-
-    @property
     def _cache_config(self) -> CacheConfig:
         return CacheConfig(sample_rate=self.config.codec.sample_rate)
 
-    def _find(self) -> list[Manifest]:
-        return [find_corpus(corpus, root=self._root) for corpus in self.config.corpora]
-
     def prepare(self, cache: Path, tell: Tell = silence) -> None:
-        for split in ("train", "valid"):
-            make_sample_cache(
-                self._find(),
-                cache,
-                self._cache_config,
-                split=split,
-                on_progress=partial(tell, f"decoding recordings, {split}"),
-            )
+        self._crops.prepare(cache, tell)
 
     def open(self, cache: Path) -> None:
-        self._manifests = self._find()
-        for split in ("train", "valid"):
-            self._caches[split] = open_sample_cache(
-                self._manifests, cache, self._cache_config, split=split
-            )
-        num_source = self.config.augment.num_source_samples(self._num_samples)
-        shares = self.config.corpora.values()
-        weights = {m.name: share for m, share in zip(self._manifests, shares, strict=True)}
-        crops = CropConfig(num_samples=num_source, weights=weights)
-        self._source = CropSource(self._caches["train"], crops)
-
-    @property
-    def source(self) -> CropSource:
-        """The crops.
-
-        Raises:
-            ConfigError: `open` was not called.
-        """
-        if self._source is None:
-            raise ConfigError("the recipe must be opened before it can give examples")
-        return self._source
+        self._crops.open(cache)
 
     @property
     def num_examples(self) -> int:
-        return len(self.source)
+        return len(self._crops)
 
     def example(self, index: int, rng: Rng) -> Batch:
-        samples = augment(
-            self.source.crop(index, rng.child(0)),
-            self.config.augment,
-            rng.stream(1),
-            num_samples=self._num_samples,
-        )
+        samples = self._crops.draw(index, rng)
         return {"samples": torch.from_numpy(np.ascontiguousarray(samples[0]))}
 
     def build(self) -> nn.Module:
@@ -195,7 +157,7 @@ class CodecRecipe(Recipe):
     @cached_property
     def places(self) -> list[Place]:
         """Gaps of the valid split."""
-        return find_places(self._caches["valid"], self.config.gaps_per_recording)
+        return find_places(self._crops.valid, self.config.gaps_per_recording)
 
     @cached_property
     def _linear_prediction(self) -> Distances:
@@ -222,7 +184,7 @@ class CodecRecipe(Recipe):
                 LINEAR: self._linear_prediction,
             },
             perplexity=self._perplexity(codec),
-            manifests=self._manifests,
+            manifests=self._crops.manifests,
             settings=self.to_config(),
             history=history,
         )

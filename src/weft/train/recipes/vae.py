@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -13,11 +13,8 @@ from torch import nn
 
 from weft.audio.levels import level_db
 from weft.codecs.vae import VaeConfig
-from weft.data.augment import AugmentConfig, augment
-from weft.data.corpora import find_corpus
-from weft.data.crops import CropConfig, CropSource
-from weft.data.manifest import Manifest
-from weft.data.samples import CacheConfig, SampleCache, make_sample_cache, open_sample_cache
+from weft.data.augment import AugmentConfig
+from weft.data.samples import CacheConfig
 from weft.errors import ConfigError
 from weft.losses.spectral import StftLossConfig
 from weft.nn.spectral_vae import SpectralVaeConfig
@@ -32,6 +29,7 @@ from weft.train.recipes.codec_check import (
     find_places,
     linear_prediction,
 )
+from weft.train.recipes.crops import CorpusCrops
 from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.vae_card import LINEAR, VAE, write_folder
 from weft.train.recipes.vae_check import round_trip
@@ -95,10 +93,13 @@ class VaeRecipe(Recipe):
             root: folder of the corpora; unless told, what the environment names.
         """
         self.config = config
-        self._root = root
-        self._caches: dict[str, SampleCache] = {}
-        self._source: CropSource | None = None
-        self._manifests: list[Manifest] = []
+        self._crops = CorpusCrops(
+            config.corpora,
+            self._cache_config,
+            config.augment,
+            num_samples=round(config.crop_s * self._sample_rate),
+            root=root,
+        )
 
     @property
     def name(self) -> str:
@@ -112,60 +113,21 @@ class VaeRecipe(Recipe):
         return self.config.codec.spectral.sample_rate
 
     @property
-    def _num_samples(self) -> int:
-        return round(self.config.crop_s * self._sample_rate)
-
-    @property
     def _cache_config(self) -> CacheConfig:
         return CacheConfig(sample_rate=self._sample_rate, num_channels=2)
 
-    def _find(self) -> list[Manifest]:
-        return [find_corpus(corpus, root=self._root) for corpus in self.config.corpora]
-
     def prepare(self, cache: Path, tell: Tell = silence) -> None:
-        for split in ("train", "valid"):
-            make_sample_cache(
-                self._find(),
-                cache,
-                self._cache_config,
-                split=split,
-                on_progress=partial(tell, f"decoding recordings, {split}"),
-            )
+        self._crops.prepare(cache, tell)
 
     def open(self, cache: Path) -> None:
-        self._manifests = self._find()
-        for split in ("train", "valid"):
-            self._caches[split] = open_sample_cache(
-                self._manifests, cache, self._cache_config, split=split
-            )
-        num_source = self.config.augment.num_source_samples(self._num_samples)
-        shares = self.config.corpora.values()
-        weights = {m.name: share for m, share in zip(self._manifests, shares, strict=True)}
-        crops = CropConfig(num_samples=num_source, weights=weights)
-        self._source = CropSource(self._caches["train"], crops)
-
-    @property
-    def source(self) -> CropSource:
-        """The crops.
-
-        Raises:
-            ConfigError: `open` was not called.
-        """
-        if self._source is None:
-            raise ConfigError("the recipe must be opened before it can give examples")
-        return self._source
+        self._crops.open(cache)
 
     @property
     def num_examples(self) -> int:
-        return len(self.source)
+        return len(self._crops)
 
     def example(self, index: int, rng: Rng) -> Batch:
-        samples = augment(
-            self.source.crop(index, rng.child(0)),
-            self.config.augment,
-            rng.stream(1),
-            num_samples=self._num_samples,
-        )
+        samples = self._crops.draw(index, rng)
         if self.config.codec.sizes.num_channels == 1:
             samples = self._one_signal(samples, rng.stream(2))
         return {"samples": torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))}
@@ -225,7 +187,7 @@ class VaeRecipe(Recipe):
     @cached_property
     def places(self) -> list[Place]:
         """Gaps of the valid split, in the mean of the channels."""
-        return find_places(self._caches["valid"], self.config.gaps_per_recording)
+        return find_places(self._crops.valid, self.config.gaps_per_recording)
 
     @cached_property
     def _linear_prediction(self) -> Distances:
@@ -238,7 +200,7 @@ class VaeRecipe(Recipe):
             vae,
             places=self.places,
             distances={VAE: round_trip(vae, self.places), LINEAR: self._linear_prediction},
-            manifests=self._manifests,
+            manifests=self._crops.manifests,
             settings=self.to_config(),
             history=history,
         )

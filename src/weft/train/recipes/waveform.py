@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -14,11 +14,9 @@ import torch
 from torch import nn
 
 from weft.classical.autoregressive import Lpc
-from weft.data.augment import AugmentConfig, augment
-from weft.data.corpora import find_corpus
+from weft.data.augment import AugmentConfig
 from weft.data.crops import Crop, CropConfig, CropSource
-from weft.data.manifest import Manifest
-from weft.data.samples import CacheConfig, SampleCache, make_sample_cache, open_sample_cache
+from weft.data.samples import CacheConfig
 from weft.errors import ConfigError
 from weft.nn.unet1d import WaveformUnetConfig
 from weft.rng import Rng
@@ -30,6 +28,7 @@ from weft.sampling.waveform_settings import WaveformFillerConfig
 from weft.train.config import LoopConfig, set_fields
 from weft.train.recipe import Batch, Item, Recipe, Tell, silence
 from weft.train.recipes.codec_check import Place, find_places
+from weft.train.recipes.crops import CorpusCrops
 from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.waveform_card import write_folder
 from weft.train.recipes.waveform_check import (
@@ -131,10 +130,13 @@ class WaveformRecipe(Recipe):
         """
         self.config = config
         self._model = config.to_model()
-        self._root = root
-        self._caches: dict[str, SampleCache] = {}
-        self._source: CropSource | None = None
-        self._manifests: list[Manifest] = []
+        self._crops = CorpusCrops(
+            config.corpora,
+            self._cache_config,
+            config.augment,
+            num_samples=config.network.num_samples,
+            root=root,
+        )
 
     @property
     def name(self) -> str:
@@ -153,53 +155,18 @@ class WaveformRecipe(Recipe):
             num_channels=min(2, self.config.network.num_channels),
         )
 
-    def _find(self) -> list[Manifest]:
-        return [find_corpus(corpus, root=self._root) for corpus in self.config.corpora]
-
     def prepare(self, cache: Path, tell: Tell = silence) -> None:
-        for split in ("train", "valid"):
-            make_sample_cache(
-                self._find(),
-                cache,
-                self._cache_config,
-                split=split,
-                on_progress=partial(tell, f"decoding recordings, {split}"),
-            )
+        self._crops.prepare(cache, tell)
 
     def open(self, cache: Path) -> None:
-        self._manifests = self._find()
-        for split in ("train", "valid"):
-            self._caches[split] = open_sample_cache(
-                self._manifests, cache, self._cache_config, split=split
-            )
-        shares = self.config.corpora.values()
-        weights = {m.name: share for m, share in zip(self._manifests, shares, strict=True)}
-        num_source = self.config.augment.num_source_samples(self.config.network.num_samples)
-        crops = CropConfig(num_samples=num_source, weights=weights)
-        self._source = CropSource(self._caches["train"], crops)
-
-    @property
-    def source(self) -> CropSource:
-        """The crops.
-
-        Raises:
-            ConfigError: `open` was not called.
-        """
-        if self._source is None:
-            raise ConfigError("the recipe must be opened before it can give examples")
-        return self._source
+        self._crops.open(cache)
 
     @property
     def num_examples(self) -> int:
-        return len(self.source)
+        return len(self._crops)
 
     def example(self, index: int, rng: Rng) -> Batch:
-        samples = augment(
-            self.source.crop(index, rng.child(0)),
-            self.config.augment,
-            rng.stream(1),
-            num_samples=self.config.network.num_samples,
-        )
+        samples = self._crops.draw(index, rng)
         level = float(rng.stream(2).uniform(*self.config.level_db))
         levelled = normalise(samples, level)
         return {"samples": torch.from_numpy(np.ascontiguousarray(levelled.T))}
@@ -243,12 +210,12 @@ class WaveformRecipe(Recipe):
     def crops(self) -> list[Crop]:
         """Crops of the valid split."""
         crops = CropConfig(num_samples=self.config.network.num_samples)
-        return draw_crops(CropSource(self._caches["valid"], crops), self.config.num_crops)
+        return draw_crops(CropSource(self._crops.valid, crops), self.config.num_crops)
 
     @cached_property
     def places(self) -> list[Place]:
         """Gaps of the valid split."""
-        found = find_places(self._caches["valid"], 1)
+        found = find_places(self._crops.valid, 1)
         return [found[i] for i in spread(len(found), self.config.num_gaps)]
 
     @cached_property
@@ -276,7 +243,7 @@ class WaveformRecipe(Recipe):
             errors=denoising_errors(trained, self.crops),
             fills={OURS: self._fill(trained), LINEAR: self._linear_prediction},
             places=self.places,
-            manifests=self._manifests,
+            manifests=self._crops.manifests,
             settings=self.to_config(),
             history=history,
         )
