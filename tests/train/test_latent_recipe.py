@@ -19,16 +19,11 @@ from weft.train.config import LoopConfig
 from weft.train.recipes.latent import LatentRecipe, make
 from weft.train.recipes.latent_check import baselines, fill_latents, measure_latents
 from weft.train.recipes.latent_config import PRESETS, LatentConfig
-from weft.train.recipes.latent_data import (
-    LatentStream,
-    LatentWindows,
-    MaskShares,
-    encode_long,
-    hole_of,
-)
+from weft.train.recipes.latent_data import LatentStream, encode_long, hole_of
 from weft.train.recipes.latent_drafts import DraftConfig, draw_gaps, open_drafts
 from weft.train.recipes.latent_memory import Memory, cut, measure_memory, nearest_distances
 from weft.train.recipes.latent_module import LatentModule, LatentObjectiveConfig
+from weft.train.recipes.latent_windows import LatentWindows, MaskShares
 from weft.train.run import train
 
 RATE = 44100

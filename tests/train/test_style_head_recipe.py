@@ -16,15 +16,10 @@ from weft.rng import Rng
 from weft.sampling.style_embedder import pool
 from weft.sampling.style_head import read_style_head
 from weft.train.config import LoopConfig
-from weft.train.recipes.style_head import (
-    PRESETS,
-    StyleHeadRecipe,
-    StyleHeadTraining,
-    StyleObjectiveConfig,
-    estimate,
-    make,
-)
+from weft.train.recipes.style_head import StyleHeadRecipe, make
+from weft.train.recipes.style_head_config import PRESETS, StyleHeadTraining
 from weft.train.recipes.style_head_data import Piece, PieceConfig, weights_of
+from weft.train.recipes.style_head_module import StyleObjectiveConfig, estimate
 from weft.train.registry import find_recipe
 from weft.train.run import train
 
@@ -82,8 +77,9 @@ def recipe(corpus: Path, cache: Path) -> StyleHeadRecipe:
 
 
 def test_pieces_are_those_in_which_something_is_heard(recipe: StyleHeadRecipe) -> None:
-    assert recipe.num_pieces == (4, 4)  # two of each recording, none of the silent one
+    # Two of each recording, none of the silent one.
     assert recipe.num_examples == 4
+    assert sum(len(batch["latents"]) for batch in recipe.validation()) == 4
 
 
 def test_examples_count_a_part_of_a_piece(recipe: StyleHeadRecipe) -> None:

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from weft.checkpoint import CONFIG_FILE, digest_of
-from weft.codecs.vae import Vae, VaeConfig, read_vae, write_vae
+from weft.checkpoint import digest_of
+from weft.codecs.vae import Vae
 from weft.data.cache import FeatureCache
 from weft.data.corpora import find_corpus
 from weft.data.manifest import Manifest
-from weft.data.samples import CacheConfig, SampleCache, make_sample_cache, open_sample_cache
+from weft.data.samples import SampleCache, make_sample_cache, open_sample_cache
 from weft.errors import ConfigError
-from weft.nn.spectral_vae import SpectralVaeConfig
 from weft.process.gaussian import CosineSchedule, GaussianProcess
 from weft.rng import Rng
 from weft.sampling.latent_condition import num_condition
@@ -36,23 +35,15 @@ from weft.train.recipes.latent_config import CORPORA, PRESETS, LatentConfig
 from weft.train.recipes.latent_data import (
     LatentDataConfig,
     LatentStream,
-    LatentWindows,
     encode_recordings,
     open_latents,
 )
 from weft.train.recipes.latent_drafts import make_drafts, open_drafts
 from weft.train.recipes.latent_memory import measure_memory
 from weft.train.recipes.latent_module import LatentModule
+from weft.train.recipes.latent_windows import LatentWindows
 from weft.train.recipes.settings import apply_settings, preset_of
-from weft.train.recipes.tokens_codec import find_codec
-
-RANDOM_CODEC = VaeConfig(
-    spectral=SpectralVaeConfig(
-        num_features=16, width=32, hidden_width=64, encoder_layers=1, decoder_layers=1
-    )
-)
-"""Sizes of the codec with random weights."""
-_RANDOM = "random-vae-1"
+from weft.train.recipes.vae_folder import make_random_vae, open_vae, stereo_cache
 
 
 @final
@@ -114,13 +105,13 @@ class LatentRecipe(Recipe):
 
     def prepare(self, cache: Path, tell: Tell = silence) -> None:
         if not self.config.codec:
-            _make_random_codec(cache / _RANDOM)
+            make_random_vae(cache)
         codec, digest, _ = self._open_codec(cache)
         for split in ("train", "valid"):
             samples = make_sample_cache(
                 self._find(),
                 cache,
-                _cache_config(codec),
+                stereo_cache(codec),
                 split=split,
                 on_progress=partial(tell, f"decoding recordings, {split}"),
             )
@@ -149,7 +140,7 @@ class LatentRecipe(Recipe):
         samples: dict[str, SampleCache] = {}
         for split in ("train", "valid"):
             samples[split] = open_sample_cache(
-                self._find(), cache, _cache_config(codec), split=split
+                self._find(), cache, stereo_cache(codec), split=split
             )
             drafts = open_drafts(
                 samples[split], _features(cache), self.config.drafts, is_valid=split == "valid"
@@ -189,8 +180,7 @@ class LatentRecipe(Recipe):
         return self.config.data if split == "train" else replace(self.config.data, num_versions=1)
 
     def _open_codec(self, cache: Path) -> tuple[Vae, str, Path]:
-        folder = find_codec(self.config.codec) if self.config.codec else cache / _RANDOM
-        codec = read_vae(folder)
+        codec, digest, folder = open_vae(self.config.codec, cache)
         network = self.config.network
         features = codec.num_features
         if (network.num_features, network.num_condition) != (features, num_condition(features)):
@@ -204,7 +194,7 @@ class LatentRecipe(Recipe):
                 f"frame_samples must be a multiple of the codec's {codec.hop_length} samples a "
                 f"frame, got {self.config.drafts.frame_samples}"
             )
-        return codec, digest_of(folder), folder
+        return codec, digest, folder
 
     @property
     def num_examples(self) -> int:
@@ -308,24 +298,6 @@ class LatentRecipe(Recipe):
 def _as_latent(module: nn.Module) -> LatentModule:
     assert isinstance(module, LatentModule)  # what `build` returned
     return module
-
-
-def _make_random_codec(folder: Path) -> None:
-    """Make a codec with random weights, for tests: what it decodes is noise."""
-    if (folder / CONFIG_FILE).is_file():
-        return
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        codec = Vae(RANDOM_CODEC).eval()
-    noise = 0.1 * torch.randn(4, 1, codec.sample_rate, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        codec.follow(codec.posterior(noise)[0], 1.0)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_vae(folder, codec)
-
-
-def _cache_config(codec: Vae) -> CacheConfig:
-    return CacheConfig(sample_rate=codec.sample_rate, num_channels=2)
 
 
 def _features(cache: Path) -> FeatureCache:

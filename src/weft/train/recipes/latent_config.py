@@ -8,9 +8,10 @@ from weft.errors import ConfigError
 from weft.nn.dit import DitConfig
 from weft.sampling.latent_condition import num_condition
 from weft.train.config import LoopConfig
-from weft.train.recipes.latent_data import LatentDataConfig, MaskShares
+from weft.train.recipes.latent_data import LatentDataConfig
 from weft.train.recipes.latent_drafts import DraftConfig
 from weft.train.recipes.latent_module import LatentObjectiveConfig
+from weft.train.recipes.latent_windows import MaskShares
 
 CORPORA = {"music": 0.55, "piano": 0.35, "sounds": 0.05, "environment": 0.05}
 """Share of each corpus in what is drawn."""
