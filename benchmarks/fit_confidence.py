@@ -1,0 +1,144 @@
+"""Fit what the confidence of a latent model means, on recordings it was not trained on.
+
+    WEFT_DATA=corpora python benchmarks/fit_confidence.py MODEL [--gaps 2] [--corpora music piano]
+
+Cuts gaps into the `valid` split, fills them, measures how far each fill is from the truth, and fits
+the probability of being nearer than `auto.NEAR` by logistic regression on the score of the ranking.
+Prints the two settings of the filler (`sure_score`, `sure_slope`), and what became of the
+confidences when each recording is judged by a fit that has not seen it.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from weft import auto, zoo
+from weft.audio.audio import Audio
+from weft.canvas.canvas import Region
+from weft.data.corpora import find_corpus, open_entry
+from weft.evaluate.positions import PositionConfig, draw_gaps
+from weft.evaluate.protocols.gaps import blanked
+from weft.metrics.lsd import GAP, log_spectral_distance
+
+LENGTHS_MS = (80.0, 200.0, 400.0, 750.0)
+LONGEST_S = 60.0
+SLOPES = (0.005, 10.0)
+"""A dB: what the filler allows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fill."""
+
+    recording: str
+    gap_ms: float
+    score: float
+    distance: float
+
+    @property
+    def is_near(self) -> bool:
+        return self.distance < auto.NEAR
+
+
+def collect(name: str, corpora: list[str], num_gaps: int) -> list[Row]:
+    """Fill gaps of all recordings of the valid split."""
+    model = zoo.load(str(Path(name))) if Path(name).exists() else zoo.load(name)
+    rows = []
+    for corpus in corpora:
+        for entry in find_corpus(corpus).select("valid"):
+            whole = open_entry(entry)
+            rate = whole.sample_rate
+            last = min(whole.num_samples, round(LONGEST_S * rate))
+            audio = Audio.from_samples(whole.read(0, last), rate)
+            for gap_ms in LENGTHS_MS:
+                gaps = draw_gaps(
+                    audio.samples,
+                    rate,
+                    gap_ms=gap_ms,
+                    name=entry.path.name,
+                    seed=13,
+                    config=PositionConfig(num_gaps=num_gaps),
+                )
+                for gap in gaps:
+                    result = model.fill(blanked(audio, [gap]), seed=0)
+                    take = result.gaps[0].takes[0]
+                    distance = distance_of(audio, gap, result.best.read(gap.start, gap.stop))
+                    score = float(take.details["score_db"])
+                    rows.append(Row(f"{corpus}/{entry.file}", gap_ms, score, distance))
+    return rows
+
+
+def distance_of(audio: Audio, gap: Region, fill: np.ndarray) -> float:
+    """Return the log-spectral distance of a fill from the truth."""
+    side = audio.sample_rate // 2
+    first, last = max(0, gap.start - side), min(audio.num_samples, gap.stop + side)
+    truth = audio.read(first, last)
+    inside = gap.shifted(-first)
+    estimate = truth.copy()
+    estimate[:, inside.start : inside.stop] = fill
+    return log_spectral_distance(truth, estimate, [inside], config=GAP)
+
+
+def fit(rows: list[Row]) -> tuple[float, float]:
+    """Return the score of confidence 0.5, and the rise of its log odds a dB, >= 0."""
+    scores = np.array([row.score for row in rows])
+    near = np.array([row.is_near for row in rows], dtype=float)
+    middle, spread = scores.mean(), max(float(scores.std()), 1e-6)
+    scaled = (scores - middle) / spread
+
+    def loss(x: np.ndarray) -> float:
+        odds = x[0] + x[1] * scaled
+        return float(np.sum(np.logaddexp(0, odds) - near * odds) + 0.05 * x[1] ** 2)
+
+    level, rise = minimize(loss, np.zeros(2)).x
+    slope = float(np.clip(rise / spread, *SLOPES))
+    return float(np.clip(middle - level / slope, -100, 0)), slope
+
+
+def confidence(row: Row, fitted: tuple[float, float]) -> float:
+    """Return what the filler would say."""
+    score, slope = fitted
+    return float(1 / (1 + np.exp(-slope * (row.score - score))))
+
+
+def table(rows: list[Row]) -> str:
+    """Return stated confidences and what became of them, as Markdown."""
+    stated = []
+    for row in rows:
+        others = [other for other in rows if other.recording != row.recording]
+        stated.append(confidence(row, fit(others)))
+    said, near = np.array(stated), np.array([row.is_near for row in rows])
+    places = np.minimum(said * 5, 4).astype(int)
+    lines = ["| confidence | gaps | mean confidence | share nearer |", "|---|---:|---:|---:|"]
+    for place in range(5):
+        inside = places == place
+        if inside.any():
+            values = f"{said[inside].mean():.2f} | {near[inside].mean():.2f}"
+            lines.append(f"| {place / 5:.1f}-{place / 5 + 0.2:.1f} | {inside.sum()} | {values} |")
+    order = np.mean([a > b for a in said[near] for b in said[~near]]) if near.any() else np.nan
+    usual = near.mean()
+    lines.append(
+        f"\nBrier score {np.mean((said - near) ** 2):.3f}, of always saying {usual:.2f} "
+        f"{usual * (1 - usual):.3f}; a nearer fill is trusted more than a farther one in "
+        f"{order:.0%} of pairs."
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="name of a latent model, or its folder")
+    parser.add_argument("--gaps", type=int, default=2, help="of each recording and length")
+    parser.add_argument("--corpora", nargs="+", default=["music", "piano"])
+    options = parser.parse_args()
+    rows = collect(options.model, options.corpora, options.gaps)
+    score, slope = fit(rows)
+    print(f"{len(rows)} gaps; sure_score {score:.2f}, sure_slope {slope:.3f}\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
