@@ -159,6 +159,8 @@ def test_regenerate_hands_over_the_draft_and_marks_models_that_cannot_use_it(cor
     assert models["plain"] == "plain, no draft"
     silence = [r for r in journal if r.row == "silence"]
     assert all(r.metrics["snr_db"] == 0 for r in silence)
+    assert all(r.metrics["no_jump"] == 0 and r.metrics["jump_db"] > 10 for r in silence)
+    assert all(r.metrics["no_jump"] == 1 for r in journal if r.row == "original")
     last = [canvas for name, canvas in SEEN if name == "plain"][-1]
     assert not last.audio.read(last.gaps[0].start, last.gaps[0].stop).any()
 
@@ -278,6 +280,8 @@ def test_transitions_lead_from_one_recording_to_another(corpus):
     assert all(len(r.curves[CURVE]) == 25 for r in journal)
     assert all(max(r.curves[CURVE]) == 0 for r in journal if r.row == "track 1 alone")
     assert all(r.metrics["dip_db"] > 40 for r in journal if r.row == "silence")
+    assert {r.row for r in journal if r.metrics["no_jump"]} >= {"track 1 alone", "cross-fade"}
+    assert all(r.metrics["no_jump"] == 0 for r in journal if r.row == "silence")
     assert all(r.num_changed == 0 for r in journal)
 
 
