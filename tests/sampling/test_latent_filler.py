@@ -303,6 +303,59 @@ def test_a_draft_beside_another_gap_is_changed_all_the_same(is_before: bool) -> 
     assert not np.array_equal(fill.samples, draft)
 
 
+def _beats() -> Audio:
+    time = np.arange(4 * RATE) / RATE
+    beats = np.sin(2 * np.pi * 300 * time) * np.exp(-8 * (time % 0.5)) * (1 + (time % 1 > 0.5))
+    return Audio.from_samples(0.2 * beats[None], RATE)
+
+
+def test_a_take_may_start_from_what_the_search_found_and_one_without_a_draft_from_noise() -> None:
+    """A network that believes its input returns what it starts from, and the noise in it."""
+    seen: list[torch.Tensor] = []
+
+    def answer(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        assert condition is not None
+        seen.append(condition)
+        return x
+
+    found = {}
+    for start in (0.1, 1.0):
+        seen.clear()
+        config = replace(
+            PLAIN, draft="similarity", search_ms=2000.0, num_candidates=2, draft_start=start
+        )
+        steps = LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=40))
+        filler = make_filler(config, network=make_knowing(answer), sampling=steps)
+        window = window_of(_beats(), filler, 15200, 16000)
+        fills = filler.fill([window], num_takes=2, rng=Rng(0))[0]
+        calls = {fill.details["draft"]: fill.details["network_calls"] for fill in fills}
+        assert calls["none"] == 40
+        assert calls["similarity"] == (3 if start < 1 else 40)
+        (own,) = (fill for fill in fills if fill.details["draft"] == "similarity")
+        truth = _beats().samples[:, 15200:16000]
+        found[start] = np.corrcoef(own.samples[0], truth[0])[0, 1]
+    assert found[0.1] > 0.9 > 0.5 > found[1.0]
+
+
+def test_frames_of_other_gaps_start_from_noise_of_full_variance() -> None:
+    seen: list[torch.Tensor] = []
+
+    def answer(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        seen.append(x)
+        return x
+
+    filler = make_filler(network=make_knowing(answer))
+    window = window_of(sound(RATE, 1), filler, 3000, 3400)
+    known = window.known.copy()
+    known[window.gap.start - 1200 : window.gap.start - 400] = False
+    crowded = replace(window, known=known, samples=window.samples * known)
+    draft = np.zeros((1, 400))
+    filler.fill([drafted(crowded, draft, 0.2)], num_takes=1, rng=Rng(0))
+    spread = seen[0][0].std(dim=1)
+    assert int((spread > 0.6).sum()) >= 1200 // HOP // 2
+    assert float(spread[spread > 0.6].mean()) == pytest.approx(1.0, abs=0.15)
+
+
 def test_a_loud_draft_stays_loud_between_soft_sides() -> None:
     def answer(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
         assert condition is not None

@@ -40,7 +40,7 @@ from weft.sampling.latent_takes import (
     rank_takes,
 )
 from weft.sampling.measure import TimeMask
-from weft.sampling.steps_gaussian import DenoiseFn
+from weft.sampling.steps_gaussian import DenoiseFn, draw_noise
 
 _NOISE_KEY = 1 << 16
 """Beside the numbers of parts: the stream from which added noise is drawn."""
@@ -224,7 +224,8 @@ class LatentFiller(Filler):
             item = prepared[key[0]]
             style = item.window.style
             layout = item.encoded.layout
-            group = layout.num_frames, item.strength, id(style), bool(layout.known.any())
+            strength = item.strength_of(key[1], num_takes)
+            group = layout.num_frames, strength, id(style), bool(layout.known.any())
             groups[group].append(key)
         drawn: dict[SequenceKey, Drawn] = {}
         size = self.config.batch_size
@@ -255,7 +256,8 @@ class LatentFiller(Filler):
                 drafts[row, draft.first : draft.stop] = draft.latents[k]
                 sure[row, draft.first : draft.stop] = item.confidence_of(number)
         starts = [item.window.start + item.window.gap.start for item in items]
-        strength = items[0].strength
+        rngs = [rng.stream(s, take, k) for s, (_, take, k) in zip(starts, batch, strict=True)]
+        strength = items[0].strength_of(batch[0][1], num_takes)
         # What a sound is like is heard in its loudest part; the others are only made to fit.
         style = items[0].window.style if batch[0][2] == 0 else None
         is_free = not bool(known.any()) and strength == 1
@@ -265,7 +267,7 @@ class LatentFiller(Filler):
                 x=x,
                 known=known,
                 valid=torch.ones_like(known),
-                draft=drafts if strength < 1 else None,
+                draft=_with_noise(drafts, known, sure, rngs) if strength < 1 else None,
             ),
             self._denoise_fn(make_condition(x, known, drafts, sure)),
             self.process,
@@ -273,7 +275,7 @@ class LatentFiller(Filler):
             guidance=sampling.guidance,
             losses=[*self._reconstruction(x, known), *self._style(style, known)],
             strength=strength,
-            rngs=[rng.stream(s, take, k) for s, (_, take, k) in zip(starts, batch, strict=True)],
+            rngs=rngs,
         )
         for row in filled.x:
             yield Drawn(latents=row, num_calls=filled.num_calls)
@@ -349,6 +351,19 @@ class LatentFiller(Filler):
         """Return a draft of which nothing is to be changed."""
         details: dict[str, float | str] = {"draft": "own", "network_calls": 0.0}
         return Fill(samples=draft, model=self.name, confidence=1.0, is_joined=True, details=details)
+
+
+def _with_noise(
+    drafts: Float[Tensor, "b l d"],
+    known: Bool[Tensor, "b l"],
+    sure: Float[Tensor, "b l"],
+    rngs: Sequence[np.random.Generator],
+) -> Float[Tensor, "b l d"]:
+    """Return drafts with noise where another gap has none: zeros would be too quiet a start."""
+    is_empty = ~known & (sure == 0)
+    if not bool(is_empty.any()):
+        return drafts
+    return torch.where(is_empty[..., None], draw_noise(rngs, drafts.shape[1:], drafts), drafts)
 
 
 def check_features(num_features: int, network: Dit, *, is_told: bool) -> None:

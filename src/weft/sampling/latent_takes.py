@@ -31,7 +31,7 @@ class PreparedGap:
     drafts: tuple[LatentDraft, ...]
     """What takes are given as drafts."""
     strength: float
-    """How far from the draft sampling starts, in (0, 1]; 1: from noise."""
+    """How far from a draft sampling starts, in (0, 1]; 1: from noise."""
     own: LatentDraft | None
     """The user's draft, whose level is kept; None: there is none."""
 
@@ -59,6 +59,10 @@ class PreparedGap:
         if not self.drafts or (self.own is None and take and take == num_takes - 1):
             return None
         return take % len(self.drafts)
+
+    def strength_of(self, take: int, num_takes: int) -> float:
+        """Return how far from its draft a take starts; 1 where it has none."""
+        return 1.0 if self.draft_of(take, num_takes) is None else self.strength
 
 
 @final
@@ -125,7 +129,7 @@ def prepare_gap(
     return PreparedGap(
         encoded=encoded,
         drafts=tuple(sound.encode_drafts(encoded, drafts, confidences=confidences)),
-        strength=1.0,
+        strength=config.draft_start,
         own=None,
     )
 
