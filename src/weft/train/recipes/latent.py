@@ -23,7 +23,7 @@ from weft.sampling.latent_condition import num_condition
 from weft.train.config import LoopConfig
 from weft.train.recipe import Batch, Item, Recipe, Tell, silence
 from weft.train.recipes.codec_check import Distances
-from weft.train.recipes.latent_card import write_folder
+from weft.train.recipes.latent_card import FILLER, write_folder
 from weft.train.recipes.latent_check import (
     CheckGap,
     baselines,
@@ -44,6 +44,13 @@ from weft.train.recipes.latent_module import LatentModule
 from weft.train.recipes.latent_windows import LatentWindows
 from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.vae_folder import make_random_vae, open_vae, stereo_cache
+
+_FILLS = (
+    ("started", True, FILLER.draft_start),
+    ("drafted", True, 1.0),
+    ("plain", False, 1.0),
+)
+"""Ways of filling a gap: whether the network is told of the draft, and where it starts."""
 
 
 @final
@@ -252,7 +259,8 @@ class LatentRecipe(Recipe):
                 found = ours(moved, objective="loss", step=0, generator=generator)
                 losses += [float(found["loss"])] * len(batch["latents"])
             figures[f"loss_{name}"] = float(np.mean(losses))
-            filled = fill_latents(ours, self.gaps, has_drafts=bool(share))
+        for name, has_drafts, start in _FILLS:
+            filled = fill_latents(ours, self.gaps, has_drafts=has_drafts, start=start)
             distances, levels = measure_latents(self.opened.codec, self.gaps, filled)
             figures[f"gap_lsd_{name}"] = float(distances.lsd.mean())
             figures[f"gap_level_db_{name}"] = float(np.median(levels))
@@ -261,10 +269,10 @@ class LatentRecipe(Recipe):
         return figures
 
     def items(self, module: nn.Module) -> Mapping[str, Sequence[Item]]:
-        """Return the distance in each gap, with drafts and without."""
+        """Return the distance in each gap, by way of filling it."""
         found = {}
-        for name, has_drafts in (("drafted", True), ("plain", False)):
-            filled = fill_latents(_as_latent(module), self.gaps, has_drafts=has_drafts)
+        for name, has_drafts, start in _FILLS:
+            filled = fill_latents(_as_latent(module), self.gaps, has_drafts=has_drafts, start=start)
             distances, _ = measure_latents(self.opened.codec, self.gaps, filled)
             found[f"gap_lsd_{name}"] = [
                 Item(

@@ -115,6 +115,7 @@ def fill_latents(
     gaps: Sequence[CheckGap],
     *,
     has_drafts: bool,
+    start: float = 1.0,
     sampler: GaussianSamplerConfig = SAMPLER,
     batch_size: int = 24,
 ) -> Float32[np.ndarray, "g l d"]:
@@ -124,6 +125,7 @@ def fill_latents(
         module: in eval mode.
         gaps: what to fill.
         has_drafts: whether the model is given the drafts.
+        start: how far from its draft a gap starts that has one, in (0, 1]; 1: from noise.
         sampler: how.
         batch_size: windows that go through the network together.
     """
@@ -136,15 +138,28 @@ def fill_latents(
             for name in ("latents", "known", "draft", "confidence")
         )
         condition = make_condition(latents, known, draft, confidence * has_drafts)
-        found = fill_gaussian(
-            EncodedCanvas(x=latents * known[..., None], known=known, valid=torch.ones_like(known)),
-            denoiser(module, condition, module.process),
-            module.process,
-            sampler=sampler,
-            guidance=GuidanceConfig(step_size=0.0, consistency="noised"),
-            rngs=[Rng(0).stream(i + k) for k in range(len(batch))],
-        )
-        filled.append(found.x.cpu().numpy())
+        rngs = [Rng(0).stream(i + k) for k in range(len(batch))]
+        is_drafted = has_drafts & (confidence > 0).any(dim=1)
+        x = torch.empty_like(latents)
+        for rows, strength in ((is_drafted, start), (~is_drafted, 1.0)):
+            if not bool(rows.any()):
+                continue
+            found = fill_gaussian(
+                EncodedCanvas(
+                    x=(latents * known[..., None])[rows],
+                    known=known[rows],
+                    valid=torch.ones_like(known[rows]),
+                    draft=draft[rows],
+                ),
+                denoiser(module, condition[rows], module.process),
+                module.process,
+                sampler=sampler,
+                guidance=GuidanceConfig(step_size=0.0, consistency="noised"),
+                rngs=[rng for rng, is_in in zip(rngs, rows.tolist(), strict=True) if is_in],
+                strength=strength,
+            )
+            x[rows] = found.x
+        filled.append(x.cpu().numpy())
     return np.concatenate(filled)
 
 
