@@ -3,8 +3,8 @@
     WEFT_DATA=corpora python benchmarks/fit_confidence.py MODEL [--gaps 2] [--corpora music piano]
 
 Cuts gaps into the `valid` split, fills them, measures how far each fill is from the truth, and fits
-the probability of being nearer than `auto.NEAR` by logistic regression on the score of the ranking.
-Prints the two settings of the filler (`sure_score`, `sure_slope`), and what became of the
+the probability of being nearer than `auto.NEAR` by logistic regression on the score of the ranking
+and the search's trust in the draft. Prints the settings of the filler, and what became of the
 confidences when each recording is judged by a fit that has not seen it.
 """
 
@@ -25,8 +25,9 @@ from weft.metrics.lsd import GAP, log_spectral_distance
 
 LENGTHS_MS = (80.0, 200.0, 400.0, 750.0)
 LONGEST_S = 60.0
-SLOPES = (0.005, 10.0)
-"""A dB: what the filler allows."""
+FLOOR_DB = -15.0
+"""Scores below tell little: the sides of such gaps are nearly silent."""
+RIDGE = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Row:
     recording: str
     gap_ms: float
     score: float
+    trust: float
     distance: float
 
     @property
@@ -66,8 +68,15 @@ def collect(name: str, corpora: list[str], num_gaps: int) -> list[Row]:
                     result = model.fill(blanked(audio, [gap]), seed=0)
                     take = result.gaps[0].takes[0]
                     distance = distance_of(audio, gap, result.best.read(gap.start, gap.stop))
-                    score = float(take.details["score_db"])
-                    rows.append(Row(f"{corpus}/{entry.file}", gap_ms, score, distance))
+                    rows.append(
+                        Row(
+                            recording=f"{corpus}/{entry.file}",
+                            gap_ms=gap_ms,
+                            score=max(float(take.details["score_db"]), FLOOR_DB),
+                            trust=float(take.details.get("draft_confidence", 0.0)),
+                            distance=distance,
+                        )
+                    )
     return rows
 
 
@@ -82,26 +91,34 @@ def distance_of(audio: Audio, gap: Region, fill: np.ndarray) -> float:
     return log_spectral_distance(truth, estimate, [inside], config=GAP)
 
 
-def fit(rows: list[Row]) -> tuple[float, float]:
-    """Return the score of confidence 0.5, and the rise of its log odds a dB, >= 0."""
-    scores = np.array([row.score for row in rows])
+def fit(rows: list[Row]) -> dict[str, float]:
+    """Return the settings of the filler."""
+    values = np.array([(row.score, row.trust) for row in rows])
     near = np.array([row.is_near for row in rows], dtype=float)
-    middle, spread = scores.mean(), max(float(scores.std()), 1e-6)
-    scaled = (scores - middle) / spread
+    middle, spread = values.mean(axis=0), values.std(axis=0) + 1e-6
+    scaled = (values - middle) / spread
 
     def loss(x: np.ndarray) -> float:
-        odds = x[0] + x[1] * scaled
-        return float(np.sum(np.logaddexp(0, odds) - near * odds) + 0.05 * x[1] ** 2)
+        odds = x[0] + scaled @ x[1:]
+        return float(np.sum(np.logaddexp(0, odds) - near * odds) + RIDGE * x[1:] @ x[1:])
 
-    level, rise = minimize(loss, np.zeros(2)).x
-    slope = float(np.clip(rise / spread, *SLOPES))
-    return float(np.clip(middle - level / slope, -100, 0)), slope
+    bounds = [(None, None), (1e-3, None), (0, None)]
+    level, *rises = minimize(loss, np.array([0.0, 0.1, 0.1]), bounds=bounds).x
+    slope, draft = np.array(rises) / spread
+    offset = level - slope * middle[0] - draft * (middle[1] - 0.5)
+    return {
+        "sure_score": float(np.clip(-offset / slope, -100, 0)),
+        "sure_slope": float(slope),
+        "sure_floor": FLOOR_DB,
+        "sure_draft": float(draft),
+    }
 
 
-def confidence(row: Row, fitted: tuple[float, float]) -> float:
+def confidence(row: Row, fitted: dict[str, float]) -> float:
     """Return what the filler would say."""
-    score, slope = fitted
-    return float(1 / (1 + np.exp(-slope * (row.score - score))))
+    odds = fitted["sure_slope"] * (row.score - fitted["sure_score"])
+    odds += fitted["sure_draft"] * (row.trust - 0.5)
+    return float(1 / (1 + np.exp(-odds)))
 
 
 def table(rows: list[Row]) -> str:
@@ -135,8 +152,8 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", default=["music", "piano"])
     options = parser.parse_args()
     rows = collect(options.model, options.corpora, options.gaps)
-    score, slope = fit(rows)
-    print(f"{len(rows)} gaps; sure_score {score:.2f}, sure_slope {slope:.3f}\n")
+    settings = ", ".join(f"{name} {value:.3g}" for name, value in fit(rows).items())
+    print(f"{len(rows)} gaps; {settings}\n")
     print(table(rows))
 
 

@@ -205,6 +205,23 @@ def test_several_takes_have_other_drafts_and_the_last_one_has_none() -> None:
     assert np.array_equal(best[0].samples, fills[0].samples)
 
 
+def test_confidence_rises_with_the_trust_of_the_search_in_its_draft() -> None:
+    config = replace(PLAIN, draft="similarity", search_ms=2000.0, sure_slope=1e-6, sure_draft=4.0)
+    time = np.arange(4 * RATE) / RATE
+    again = np.sin(2 * np.pi * 300 * time) * np.exp(-8 * (time % 0.5))
+    never = np.random.default_rng(0).standard_normal(len(time))
+    sures = []
+    for sounds in (again, never):
+        audio = Audio.from_samples(0.2 * sounds[None], RATE)
+        filler = make_filler(config)
+        window = window_of(audio, filler, 15200, 15600)
+        (fill,) = filler.fill([window], num_takes=1, rng=Rng(0))[0]
+        trust = float(fill.details["draft_confidence"])
+        assert fill.confidence == pytest.approx(1 / (1 + np.exp(-4 * (trust - 0.5))), abs=1e-3)
+        sures.append(fill.confidence)
+    assert sures[0] > sures[1] + 0.05
+
+
 @pytest.mark.parametrize(("detail", "is_whole"), [(1.0, True), (0.0, False)])
 def test_where_the_network_keeps_a_draft_its_own_samples_come_back(
     detail: float, is_whole: bool

@@ -336,16 +336,20 @@ class LatentFiller(Filler):
         return Fill(
             samples=blend_edges(samples, *edges_of(window, config)),
             model=self.name,
-            confidence=self._confidence(best.score),
+            confidence=self._confidence(item, best),
             is_joined=config.edge_ms > 0,
             max_hz=self.max_hz,
             details=details,
         )
 
-    def _confidence(self, score: float) -> float:
-        """Return a number in (0, 1) that rises with the score of the ranking."""
-        rise = self.config.sure_slope * (score - self.config.sure_score)
-        return 1 / (1 + math.exp(-min(max(rise, -30.0), 30.0)))
+    def _confidence(self, item: PreparedGap, best: Candidate) -> float:
+        """Return a number in (0, 1) that rises with the score, and with the search's trust."""
+        config = self.config
+        odds = config.sure_slope * (max(best.score, config.sure_floor) - config.sure_score)
+        if item.own is None:
+            trust = 0.0 if best.draft is None else item.confidence_of(best.draft)
+            odds += config.sure_draft * (trust - 0.5)
+        return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))
 
     def _unchanged(self, draft: Float[np.ndarray, "c g"]) -> Fill:
         """Return a draft of which nothing is to be changed."""

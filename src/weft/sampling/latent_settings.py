@@ -77,9 +77,15 @@ class LatentFillerConfig:
     batch_size: int = 8
     """Sequences that go through the network together, in [1, 1024]."""
     sure_score: float = -8.0
-    """Score of the ranking, in dB, that gives the confidence 0.5, in [-100, 0]."""
+    """Score of the ranking, in dB, that gives the confidence 0.5 with a draft that the search is
+    half sure of, in [-100, 0]."""
     sure_slope: float = 0.3
-    """How fast confidence rises with it, in (0, 10] a dB."""
+    """How fast the log odds of the confidence rise with it, in (0, 10] a dB."""
+    sure_floor: float = -100.0
+    """Scores below count as this one, in [-100, 0] dB."""
+    sure_draft: float = 0.0
+    """How much the log odds rise from a draft that the search found but does not trust, or none, to
+    one that it is sure of, in [0, 20]."""
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(FillMode))
@@ -113,6 +119,8 @@ class LatentFillerConfig:
         check_range("batch_size", self.batch_size, 1, 1024)
         check_range("sure_score", self.sure_score, -100, 0)
         check_range("sure_slope", self.sure_slope, 0, 10, is_open=True)
+        check_range("sure_floor", self.sure_floor, -100, 0)
+        check_range("sure_draft", self.sure_draft, 0, 20)
         _ = self.frames  # checks the others
 
     @property
