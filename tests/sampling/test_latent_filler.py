@@ -244,15 +244,14 @@ def test_where_the_network_keeps_a_draft_its_own_samples_come_back(
 
 
 @pytest.mark.parametrize(
-    ("confidences", "trust", "is_draft"),
-    [((0.0,), 0.0, True), (None, 0.0, False), ((1.0,), 0.0, False), ((1.0,), 1.0, True)],
+    ("confidences", "doubt", "is_draft"),
+    [((0.0,), 0.0, True), (None, 0.0, False), ((0.0,), 0.3, False), ((1.0,), 0.3, True)],
 )
 def test_a_found_draft_replaces_what_is_near_to_it_and_a_users_does_not(
-    confidences: tuple[float] | None, trust: float, is_draft: bool
+    confidences: tuple[float] | None, doubt: float, is_draft: bool
 ) -> None:
     audio = sound(RATE, 1)
-    far = 0.5 if confidences == (1.0,) else 0.1
-    config = replace(PLAIN, detail_range=(0.2, 0.3), detail_trust=trust)
+    config = replace(PLAIN, detail_range=(0.2, 0.3), detail_doubt=doubt)
     sounds = LatentSound(BlockLatents(), config)
     window = window_of(audio, make_filler(), 3000, 3777)
     encoded = sounds.encode(window, 50)
@@ -261,7 +260,7 @@ def test_a_found_draft_replaces_what_is_near_to_it_and_a_users_does_not(
     filled = encoded.latents[:1].clone()
     filled[:, draft.first : draft.stop] = draft.latents
     exact = sounds.decode_part(encoded, 0, filled, [draft])[0]
-    filled[:, draft.first : draft.stop] += far
+    filled[:, draft.first : draft.stop] += 0.1
     heard = sounds.decode_part(encoded, 0, filled, [draft])[0]
     difference = sounds.hear_part(encoded, heard) - sounds.hear_part(encoded, exact)
     assert bool(np.abs(difference).max() < 1e-6) is is_draft

@@ -36,9 +36,9 @@ class LatentFillerConfig:
     detail_range: tuple[float, float] = (0.35, 0.9)
     """Distances of a fill from its draft, a frame, up to which it becomes the draft as far as that,
     and from which on not at all; as a root mean square over features, each in [0, 10], in order."""
-    detail_trust: float = 0.0
-    """What is added to both distances of ``detail_range`` for a draft that the search is quite sure
-    of, and in proportion for others, in [0, 10]."""
+    detail_doubt: float = 0.0
+    """What is taken off both distances of ``detail_range`` for a found draft that the search does
+    not trust at all, and in proportion for those it trusts more, in [0, 10]."""
     window_ms: float = 2200.0
     """Length of a sequence for gaps to ``long_gap_ms``, in [100, 60000]."""
     long_window_ms: float = 4400.0
@@ -100,7 +100,7 @@ class LatentFillerConfig:
                 "detail_range must be two distances in [0, 10], the smaller first, got "
                 f"{self.detail_range}"
             )
-        check_range("detail_trust", self.detail_trust, 0, 10)
+        check_range("detail_doubt", self.detail_doubt, 0, 10)
         check_range("window_ms", self.window_ms, 100, 60_000)
         check_range("long_window_ms", self.long_window_ms, 100, 60_000)
         check_range("long_gap_ms", self.long_gap_ms, 0, 60_000)

@@ -258,8 +258,8 @@ class LatentSound:
         """Return how near each frame is to the draft, as the share of detail it is given back."""
         difference = sequence[draft.first : draft.stop] - draft.latents[k].to(sequence)
         distance = difference.double().square().mean(dim=1).sqrt().cpu().numpy()
-        trust = self.config.detail_trust * (draft.confidence or 0.0)
-        near, far = (edge + trust for edge in self.config.detail_range)
+        doubt = 0.0 if draft.confidence is None else 1 - draft.confidence
+        near, far = (edge - doubt * self.config.detail_doubt for edge in self.config.detail_range)
         shares = np.clip((far - distance) / max(far - near, 1e-9), 0, 1)
         padded = np.pad(shares, 1, mode="edge")
         smooth = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4

@@ -20,8 +20,8 @@ SAMPLING = LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=8, sp
 """Chosen on the valid split: as near as DDPM with a draft, nearer and louder without."""
 FILLER = LatentFillerConfig(
     draft_start=0.65,
-    detail_range=(0.0, 0.3),
-    detail_trust=0.5,
+    detail_range=(0.5, 0.8),
+    detail_doubt=0.5,
     num_candidates=1,
     sure_score=-12.3,
     sure_slope=0.162,
