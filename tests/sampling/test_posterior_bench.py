@@ -80,7 +80,8 @@ def test_exact_draws_have_what_the_bench_calls_exact():
 
 
 def test_the_square_root_of_the_printed_sigma_matters(monkeypatch):
-    def unrooted(x, x0hat, t, s, *, schedule, noise):
+    def unrooted(x, x0hat, t, s, *, schedule, noise, log_variance):
+        assert log_variance is None  # the posterior's
         log_variance = GaussianProcess(schedule=schedule).step_log_variance(t, s, x)
         return ddpm_step(
             x, x0hat, t, s, schedule=schedule, noise=noise, log_variance=2 * log_variance
