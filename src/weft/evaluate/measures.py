@@ -11,7 +11,7 @@ from weft.metrics.pairs import Estimate
 from weft.shapes import Samples
 
 JUMP_BAR_DB = 1.0
-"""A seam whose level steps by no more than this beyond the known sound's own steps is not heard."""
+"""Steps of level at a seam beyond the known sound's own that count as none."""
 
 LEVEL_BAR_DB = 6.0
 """A fill this near in level to the original or its surroundings does not stick out."""
