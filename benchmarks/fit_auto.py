@@ -29,6 +29,7 @@ from weft.data.manifest import Entry
 from weft.evaluate.positions import PositionConfig, draw_gaps
 from weft.metrics.lsd import log_spectral_distance
 from weft.rng import Rng
+from weft.shapes import Samples
 
 RATE = 24000
 LENGTHS_MS = (20.0, 35.0, 50.0, 75.0, 100.0, 150.0, 225.0, 300.0, 450.0, 600.0, 750.0, 1100.0)
@@ -65,14 +66,14 @@ def windows_of(
             yield gap_ms, read_window(audio, gap, [], context_samples(Auto(), gap, RATE))
 
 
-def distance(audio: Audio, window: Window, fill: Fill) -> float:
+def distance(audio: Audio, gap: Region, fill: Samples) -> float:
     """Return the distance of a fill from the truth."""
-    gap = window.gap.shifted(window.start)
-    first = max(0, gap.start - RATE // 2)
-    truth = audio.read(first, min(audio.num_samples, gap.stop + RATE // 2))
+    side = audio.sample_rate // 2
+    first = max(0, gap.start - side)
+    truth = audio.read(first, min(audio.num_samples, gap.stop + side))
+    inside = gap.shifted(-first)
     estimate = truth.copy()
-    estimate[:, gap.start - first : gap.stop - first] = fill.samples
-    inside = Region(start=gap.start - first, stop=gap.stop - first)
+    estimate[:, inside.start : inside.stop] = fill
     return log_spectral_distance(truth, estimate, [inside])
 
 
@@ -94,7 +95,7 @@ def collect_from(corpus: str, entry: Entry, num_gaps: int) -> list[Row]:
                 window.start + window.gap.start,
                 model,
                 values,
-                distance(audio, window, fill),
+                distance(audio, window.gap.shifted(window.start), fill.samples),
                 cost,
             )
         )
@@ -175,12 +176,18 @@ def calibration(spreads: dict[str, float], chosen: dict[Key, tuple[float, Row]])
         judge = auto.Predictor(weights=np.zeros(1), spread=spreads[row.model])
         stated.append(judge.confidence(cost - row.cost))
         near.append(row.distance < auto.NEAR)
-    places = np.minimum(np.array(stated) * 5, 4).astype(int)
-    lines = ["| confidence | gaps | mean confidence | share nearer |", "|---|---|---|---|"]
+    return calibration_table(np.array(stated), np.array(near))
+
+
+def calibration_table(stated: np.ndarray, near: np.ndarray) -> str:
+    """Return confidences by fifths, and the share of fills that were near, as Markdown."""
+    places = np.minimum(stated * 5, 4).astype(int)
+    lines = ["| confidence | gaps | mean confidence | share nearer |", "|---|---:|---:|---:|"]
     for place in range(5):
         inside = places == place
-        values = f"{np.mean(np.array(stated)[inside]):.2f} | {np.mean(np.array(near)[inside]):.2f}"
-        lines.append(f"| {place / 5:.1f}-{place / 5 + 0.2:.1f} | {inside.sum()} | {values} |")
+        if inside.any():
+            values = f"{stated[inside].mean():.2f} | {near[inside].mean():.2f}"
+            lines.append(f"| {place / 5:.1f}-{place / 5 + 0.2:.1f} | {inside.sum()} | {values} |")
     return "\n".join(lines)
 
 

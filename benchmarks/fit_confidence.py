@@ -10,18 +10,17 @@ confidences when each recording is judged by a fit that has not seen it.
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from fit_auto import calibration_table, distance
 from scipy.optimize import minimize
 
 from weft import auto, zoo
 from weft.audio.audio import Audio
-from weft.canvas.canvas import Region
 from weft.data.corpora import find_corpus, open_entry
 from weft.evaluate.positions import PositionConfig, draw_gaps
 from weft.evaluate.protocols.gaps import blanked
-from weft.metrics.lsd import GAP, log_spectral_distance
+from weft.sampling.latent_settings import LatentFillerConfig
 
 LENGTHS_MS = (80.0, 200.0, 400.0, 750.0)
 LONGEST_S = 60.0
@@ -35,7 +34,6 @@ class Row:
     """One fill."""
 
     recording: str
-    gap_ms: float
     score: float
     trust: float
     distance: float
@@ -47,7 +45,7 @@ class Row:
 
 def collect(name: str, corpora: list[str], num_gaps: int) -> list[Row]:
     """Fill gaps of all recordings of the valid split."""
-    model = zoo.load(str(Path(name))) if Path(name).exists() else zoo.load(name)
+    model = zoo.load(name)
     rows = []
     for corpus in corpora:
         for entry in find_corpus(corpus).select("valid"):
@@ -67,33 +65,21 @@ def collect(name: str, corpora: list[str], num_gaps: int) -> list[Row]:
                 for gap in gaps:
                     result = model.fill(blanked(audio, [gap]), seed=0)
                     take = result.gaps[0].takes[0]
-                    distance = distance_of(audio, gap, result.best.read(gap.start, gap.stop))
+                    fill = result.best.read(gap.start, gap.stop)
                     rows.append(
                         Row(
                             recording=f"{corpus}/{entry.file}",
-                            gap_ms=gap_ms,
-                            score=max(float(take.details["score_db"]), FLOOR_DB),
+                            score=float(take.details["score_db"]),
                             trust=float(take.details.get("draft_confidence", 0.0)),
-                            distance=distance,
+                            distance=distance(audio, gap, fill),
                         )
                     )
     return rows
 
 
-def distance_of(audio: Audio, gap: Region, fill: np.ndarray) -> float:
-    """Return the log-spectral distance of a fill from the truth."""
-    side = audio.sample_rate // 2
-    first, last = max(0, gap.start - side), min(audio.num_samples, gap.stop + side)
-    truth = audio.read(first, last)
-    inside = gap.shifted(-first)
-    estimate = truth.copy()
-    estimate[:, inside.start : inside.stop] = fill
-    return log_spectral_distance(truth, estimate, [inside], config=GAP)
-
-
 def fit(rows: list[Row]) -> dict[str, float]:
     """Return the settings of the filler."""
-    values = np.array([(row.score, row.trust) for row in rows])
+    values = np.array([(max(row.score, FLOOR_DB), row.trust) for row in rows])
     near = np.array([row.is_near for row in rows], dtype=float)
     middle, spread = values.mean(axis=0), values.std(axis=0) + 1e-6
     scaled = (values - middle) / spread
@@ -114,27 +100,15 @@ def fit(rows: list[Row]) -> dict[str, float]:
     }
 
 
-def confidence(row: Row, fitted: dict[str, float]) -> float:
-    """Return what the filler would say."""
-    odds = fitted["sure_slope"] * (row.score - fitted["sure_score"])
-    odds += fitted["sure_draft"] * (row.trust - 0.5)
-    return float(1 / (1 + np.exp(-odds)))
-
-
 def table(rows: list[Row]) -> str:
     """Return stated confidences and what became of them, as Markdown."""
     stated = []
     for row in rows:
         others = [other for other in rows if other.recording != row.recording]
-        stated.append(confidence(row, fit(others)))
+        filler = LatentFillerConfig(**fit(others))
+        stated.append(filler.confidence_of(row.score, row.trust))
     said, near = np.array(stated), np.array([row.is_near for row in rows])
-    places = np.minimum(said * 5, 4).astype(int)
-    lines = ["| confidence | gaps | mean confidence | share nearer |", "|---|---:|---:|---:|"]
-    for place in range(5):
-        inside = places == place
-        if inside.any():
-            values = f"{said[inside].mean():.2f} | {near[inside].mean():.2f}"
-            lines.append(f"| {place / 5:.1f}-{place / 5 + 0.2:.1f} | {inside.sum()} | {values} |")
+    lines = [calibration_table(said, near)]
     order = np.mean([a > b for a in said[near] for b in said[~near]]) if near.any() else np.nan
     usual = near.mean()
     lines.append(

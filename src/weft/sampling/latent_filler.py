@@ -1,6 +1,5 @@
 """Filling gaps with a latent model: a codec, a network over its latents, and a sampler."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -330,26 +329,19 @@ class LatentFiller(Filler):
             "score_db": best.score,
             "draft": "none" if best.draft is None else "own" if item.own else "similarity",
         }
+        trust = None if item.own is not None else 0.0
         if best.draft is not None:
             details["draft_confidence"] = item.confidence_of(best.draft)
             details["detail"] = best.decoded.detail
+            trust = item.drafts[best.draft].confidence
         return Fill(
             samples=blend_edges(samples, *edges_of(window, config)),
             model=self.name,
-            confidence=self._confidence(item, best),
+            confidence=config.confidence_of(best.score, trust),
             is_joined=config.edge_ms > 0,
             max_hz=self.max_hz,
             details=details,
         )
-
-    def _confidence(self, item: PreparedGap, best: Candidate) -> float:
-        """Return a number in (0, 1) that rises with the score, and with the search's trust."""
-        config = self.config
-        odds = config.sure_slope * (max(best.score, config.sure_floor) - config.sure_score)
-        if item.own is None:
-            trust = 0.0 if best.draft is None else item.confidence_of(best.draft)
-            odds += config.sure_draft * (trust - 0.5)
-        return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))
 
     def _unchanged(self, draft: Float[np.ndarray, "c g"]) -> Fill:
         """Return a draft of which nothing is to be changed."""

@@ -1,5 +1,6 @@
 """Settings of `weft.sampling.latent_filler`."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, final, get_args
 
@@ -122,6 +123,18 @@ class LatentFillerConfig:
         check_range("sure_floor", self.sure_floor, -100, 0)
         check_range("sure_draft", self.sure_draft, 0, 20)
         _ = self.frames  # checks the others
+
+    def confidence_of(self, score: float, trust: float | None) -> float:
+        """Return a number in (0, 1) that rises with the score, and with the search's trust.
+
+        Args:
+            score: of the ranking, in dB, <= 0.
+            trust: of the search in the draft, in [0, 1], 0 without one; None: it was the user's.
+        """
+        odds = self.sure_slope * (max(score, self.sure_floor) - self.sure_score)
+        if trust is not None:
+            odds += self.sure_draft * (trust - 0.5)
+        return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))
 
     @property
     def frames(self) -> FrameConfig:
