@@ -22,6 +22,7 @@ from weft.canvas.canvas import Region, Window
 from weft.canvas.style import Style
 from weft.canvas.tags import known_tags
 from weft.canvas.windows import context_samples, read_window
+from weft.classical.matching import SimilarityConfig, find_candidates
 from weft.codecs.base import LatentCodec
 from weft.errors import ConfigError, UnsupportedCanvasError
 from weft.nn.dit import Dit
@@ -351,6 +352,48 @@ def test_a_take_may_start_from_what_the_search_found_and_one_without_a_draft_fro
         truth = _beats().samples[:, 15200:16000]
         found[start] = np.corrcoef(own.samples[0], truth[0])[0, 1]
     assert found[0.1] > 0.9 > 0.5 > found[1.0]
+
+
+@pytest.mark.parametrize(("start", "draft", "calls"), [(0.1, "extrapolated", 3), (1.0, "none", 40)])
+def test_where_nothing_is_found_a_fill_may_start_from_the_extrapolation(
+    start: float, draft: str, calls: int
+) -> None:
+    """The network believes its input, and is not told where that comes from."""
+    told: list[float] = []
+
+    def answer(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        assert condition is not None
+        told.append(float(sure_of(condition).max() + draft_of(condition).abs().max()))
+        return x
+
+    time = np.arange(RATE // 4) / RATE
+    audio = Audio.from_samples(0.2 * np.sin(2 * np.pi * 300 * time)[None], RATE)
+    config = replace(PLAIN, draft="similarity", search_ms=100.0, fallback_start=start)
+    steps = LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=40))
+    filler = make_filler(config, network=make_knowing(answer), sampling=steps)
+    window = window_of(audio, filler, 800, 1200)
+    assert find_candidates(window, SimilarityConfig(context_ms=100.0), 1) == []
+    fill = filler.fill([window], num_takes=1, rng=Rng(0))[0][0]
+    assert fill.details["draft"] == draft
+    assert fill.details["network_calls"] == calls
+    assert max(told) == 0
+    likeness = np.corrcoef(fill.samples[0], audio.samples[0, 800:1200])[0, 1]
+    assert likeness > 0.9 if start < 1 else likeness < 0.5
+
+
+def test_what_nothing_is_known_of_starts_from_noise_whatever_the_settings() -> None:
+    config = replace(PLAIN, draft="similarity", fallback_start=0.2)
+    filler = make_filler(config)
+    gap = Region(start=0, stop=1200)
+    window = Window(
+        samples=np.zeros((1, 1200)),
+        known=np.zeros(1200, dtype=bool),
+        gap=gap,
+        start=0,
+        sample_rate=RATE,
+    )
+    fill = filler.fill([window], num_takes=1, rng=Rng(0))[0][0]
+    assert fill.details["draft"] == "none"
 
 
 def test_frames_of_other_gaps_start_from_noise_of_full_variance() -> None:

@@ -77,13 +77,9 @@ class Similarity(Filler):
         ]
 
     def _without_match(self, window: Window, rng: Rng) -> Fill:
-        samples = add_noise_residual(
-            extrapolated(window, self.config.order),
-            window,
-            rng.stream(window.start + window.gap.start, 0),
-        )
+        stream = rng.stream(window.start + window.gap.start, 0)
         return Fill(
-            samples=samples,
+            samples=render_without_match(window, self.config, stream),
             model=self.name,
             is_joined=True,
             confidence=_LEAST_CONFIDENCE if window.known.any() else 0.0,
@@ -127,6 +123,19 @@ def render(
         length = _edge_length(backward.shape[1], candidate.correlation_after)
         backward = backward[:, backward.shape[1] - length :]
     return blend_edges(copied, forward, backward)
+
+
+def render_without_match(
+    window: Window, config: SimilarityConfig, stream: np.random.Generator
+) -> Float[np.ndarray, "c g"]:
+    """Fill a gap for which nothing was found: both sides extrapolated, and what fades as noise.
+
+    Args:
+        window: the gap and its sides.
+        config: settings.
+        stream: of random numbers.
+    """
+    return add_noise_residual(extrapolated(window, config.order), window, stream)
 
 
 def _edge_length(limit: int, correlation: float) -> int:

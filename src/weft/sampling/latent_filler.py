@@ -180,7 +180,7 @@ class LatentFiller(Filler):
             i: found
             for i, window in enumerate(windows)
             if window.draft_strength != 0
-            and (found := prepare_gap(window, self._sound, num_drawn, search=self._search))
+            and (found := prepare_gap(window, self._sound, num_drawn, search=self._search, rng=rng))
             is not None
         }
         keys = [(i, take, 0) for i in prepared for take in range(num_drawn)]
@@ -248,12 +248,14 @@ class LatentFiller(Filler):
         known = torch.from_numpy(np.stack([item.encoded.layout.known for item in items]))
         known = known.to(self._device)
         drafts, sure = torch.zeros_like(x), torch.zeros_like(x[..., 0])
+        is_empty = ~known
         for row, (item, (_, take, k)) in enumerate(zip(items, batch, strict=True)):
             number = item.draft_of(take, num_takes)
             if number is not None:
                 draft = item.drafts[number]
                 drafts[row, draft.first : draft.stop] = draft.latents[k]
                 sure[row, draft.first : draft.stop] = item.confidence_of(number)
+                is_empty[row, draft.first : draft.stop] = False
         starts = [item.window.start + item.window.gap.start for item in items]
         rngs = [rng.stream(s, take, k) for s, (_, take, k) in zip(starts, batch, strict=True)]
         strength = items[0].strength_of(batch[0][1], num_takes)
@@ -266,7 +268,7 @@ class LatentFiller(Filler):
                 x=x,
                 known=known,
                 valid=torch.ones_like(known),
-                draft=_with_noise(drafts, known, sure, rngs) if strength < 1 else None,
+                draft=_with_noise(drafts, is_empty, rngs) if strength < 1 else None,
             ),
             self._denoise_fn(make_condition(x, known, drafts, sure)),
             self.process,
@@ -327,7 +329,7 @@ class LatentFiller(Filler):
             "network_calls": float(best.drawn.num_calls),
             "frames": float(len(parts) * int((~item.encoded.layout.known).sum())),
             "score_db": best.score,
-            "draft": "none" if best.draft is None else "own" if item.own else "similarity",
+            "draft": "none" if best.draft is None else item.source,
         }
         trust = None if item.own is not None else 0.0
         if best.draft is not None:
@@ -351,12 +353,10 @@ class LatentFiller(Filler):
 
 def _with_noise(
     drafts: Float[Tensor, "b l d"],
-    known: Bool[Tensor, "b l"],
-    sure: Float[Tensor, "b l"],
+    is_empty: Bool[Tensor, "b l"],
     rngs: Sequence[np.random.Generator],
 ) -> Float[Tensor, "b l d"]:
     """Return drafts with noise where another gap has none: zeros would be too quiet a start."""
-    is_empty = ~known & (sure == 0)
     if not bool(is_empty.any()):
         return drafts
     return torch.where(is_empty[..., None], draw_noise(rngs, drafts.shape[1:], drafts), drafts)

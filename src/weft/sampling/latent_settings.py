@@ -30,6 +30,9 @@ class LatentFillerConfig:
     draft_start: float = 1.0
     """How far from a draft that was found sampling starts, in (0, 1], as a user's strength says it
     of a user's draft; 1: from noise, and the network is only told of the draft."""
+    fallback_start: float = 1.0
+    """How far from both sides' extrapolation sampling starts where the search finds nothing, in
+    (0, 1]; the network is not told of it. 1: from noise."""
     detail: float = 1.0
     """How far a fill becomes a draft that was found, where it is near to it, in [0, 1]: with 1,
     frames that the network made much like the draft are the draft, with all that the codec loses.
@@ -93,6 +96,7 @@ class LatentFillerConfig:
         check_choice("draft", self.draft, get_args(DraftSource))
         check_range("search_ms", self.search_ms, 100, 600_000)
         check_range("draft_start", self.draft_start, 0, 1, is_open=True)
+        check_range("fallback_start", self.fallback_start, 0, 1, is_open=True)
         check_range("detail", self.detail, 0, 1)
         if len(self.detail_range) != 2 or not (
             0 <= self.detail_range[0] <= self.detail_range[1] <= 10

@@ -12,10 +12,20 @@ from torch import Tensor
 from weft.canvas.canvas import Window
 from weft.classical.joining import blend_edges, ring_on
 from weft.classical.matching import SimilarityConfig, find_candidates
-from weft.classical.similarity import Edges, confidence, make_edges, render
+from weft.classical.similarity import (
+    Edges,
+    confidence,
+    make_edges,
+    render,
+    render_without_match,
+)
+from weft.rng import Rng
 from weft.sampling.latent_settings import LatentFillerConfig
 from weft.sampling.latent_sound import DecodedPart, LatentDraft, LatentSound, LatentWindow
 from weft.takes import score_take
+
+_FALLBACK_KEY = 1 << 17
+"""Beside the numbers of takes: the stream from which the noise of an extrapolation is drawn."""
 
 SequenceKey: TypeAlias = tuple[int, int, int]
 """Number of the window, of the take, and of the part of the channels."""
@@ -45,8 +55,18 @@ class PreparedGap:
         """Parts of its channels."""
         return len(self.encoded.framed.parts)
 
+    @property
+    def source(self) -> str:
+        """Where its drafts come from, in a word."""
+        if self.own is not None:
+            return "own"
+        return "similarity" if any(draft.confidence for draft in self.drafts) else "extrapolated"
+
     def confidence_of(self, number: int) -> float:
-        """Return how sure a draft is, in [0, 1]: as the search was, or as the user's strength."""
+        """Return how sure a draft is, in [0, 1]: as the search was, or as the user's strength.
+
+        0 for an extrapolation, of which the network is not told.
+        """
         found = self.drafts[number].confidence
         return 1 - self.strength if found is None else found
 
@@ -94,7 +114,12 @@ class Candidate:
 
 
 def prepare_gap(
-    window: Window, sound: LatentSound, num_takes: int, *, search: SimilarityConfig | None
+    window: Window,
+    sound: LatentSound,
+    num_takes: int,
+    *,
+    search: SimilarityConfig | None,
+    rng: Rng,
 ) -> PreparedGap | None:
     """Encode a window and what may stand in its gap; None where there is too little sound.
 
@@ -103,6 +128,7 @@ def prepare_gap(
         sound: the codec and its settings.
         num_takes: fills to be drawn; all but one of them can have drafts of their own.
         search: how drafts are searched for, where the user gave none; None: there are none.
+        rng: as `Filler.fill` has it.
     """
     codec, config = sound.codec, sound.config
     frame_ms = 1000 * codec.hop_length / codec.sample_rate
@@ -120,16 +146,22 @@ def prepare_gap(
             strength=window.draft_strength,
             own=own,
         )
+    drafts, confidences, strength = [], [], 1.0
     found = [] if search is None else find_candidates(window, search, max(1, num_takes - 1))
-    drafts = []
     if found and search is not None:
         edges = make_edges(window, search)
         drafts = [render(window, candidate, search, edges) for candidate in found]
-    confidences = tuple(confidence(candidate) for candidate in found)
+        confidences = [confidence(candidate) for candidate in found]
+        strength = config.draft_start
+    elif search is not None and config.fallback_start < 1 and encoded.layout.known.any():
+        stream = rng.stream(window.start + window.gap.start, _FALLBACK_KEY)
+        drafts = [render_without_match(window, search, stream)]
+        confidences = [0.0]
+        strength = config.fallback_start
     return PreparedGap(
         encoded=encoded,
         drafts=tuple(sound.encode_drafts(encoded, drafts, confidences=confidences)),
-        strength=config.draft_start,
+        strength=strength,
         own=None,
     )
 
