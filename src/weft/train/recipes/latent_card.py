@@ -31,7 +31,8 @@ FILLER = LatentFillerConfig(
 )
 """Chosen on the valid split. Started from its draft a fill is nearer to the truth, in level too,
 than started from noise, and the less the extrapolation is changed where nothing was found, the
-nearer: 1.67 from noise, 1.39, 1.37 and 1.35 from 0.65, 0.5 and 0.35. One draft: the network's loss did not rank several better than the search.
+nearer: 1.67 from noise, 1.39, 1.37 and 1.35 from 0.65, 0.5 and 0.35 (gaps of 2 s). One draft: the
+network's loss did not rank several better than the search.
 Confidence by ``benchmarks/fit_confidence.py``: the probability of a log-spectral distance below 1.
 """
 SUMMARY = "fills gaps and makes drafts anew by diffusion on latents, in full band"
