@@ -59,6 +59,13 @@ def test_a_fill_six_db_too_soft_jumps_by_less_what_noise_does_by_itself():
     assert 4 < jump < 6.02
 
 
+def test_of_a_gap_shorter_than_the_stretches_only_the_gap_counts():
+    x = np.full((1, 8000), 0.5)
+    x[:, 4000:4040] *= 0.5  # 5 ms at 8 kHz, in stretches of 20 ms
+    gap = [Region(start=4000, stop=4040)]
+    assert seam_jump_db(x, gap, 8000) == pytest.approx(6.02, abs=0.01)
+
+
 def test_a_jump_as_the_material_has_them_is_no_fault():
     x = tone()
     x[:, 12000:14400] *= 0.1
@@ -70,9 +77,11 @@ def test_a_jump_as_the_material_has_them_is_no_fault():
 
 def test_sound_of_another_gap_is_not_the_materials():
     x = tone()
-    x[:, 12000:14400] *= 0.1
+    x[:, 12800:13600] *= 0.01  # inside the other gap, away from its seams
     gaps = [*GAP, Region(start=12000, stop=14400)]
-    assert seam_jump_db(x, gaps, RATE) > 18
+    soft = filled(x, 0.5 * x)
+    assert seam_jump_db(soft, gaps, RATE) == pytest.approx(6.02, abs=0.1)
+    assert seam_jump_db(soft, GAP, RATE) == 0
 
 
 def test_only_seams_with_sound_on_both_sides_can_jump():

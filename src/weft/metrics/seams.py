@@ -114,8 +114,9 @@ def seam_jump_db(
 
     Returns:
         Largest over the gaps, in dB, >= 0: the larger step between the stretches just inside and
-        just outside of a seam, less the largest step between two stretches of the known sound
-        within ``surround_ms``, other gaps left out. 0 where there is no seam.
+        just outside of a seam (the one inside is no longer than the gap), less the largest step
+        between two stretches of the known sound within ``surround_ms``, other gaps left out. 0
+        where there is no seam.
 
     Raises:
         AudioFormatError: a sample is NaN or infinite.
@@ -138,9 +139,11 @@ def seam_jump_db(
     worst = 0.0
     for gap in gaps:
         at_seams, around = [], [0.0]
-        for seam in (gap.start, gap.stop):
-            if 0 < seam < estimate.shape[1]:
-                at_seams.append(_jump_db(estimate, seam, window))
+        inside = min(window, gap.num_samples)
+        if gap.start > 0:
+            at_seams.append(_jump_db(estimate, gap.start, window, inside))
+        if gap.stop < estimate.shape[1]:
+            at_seams.append(_jump_db(estimate, gap.stop, inside, window))
         for first in range(gap.start - surround, gap.start - window, window):
             around.append(_known_jump_db(estimate, known, first, window))
         for first in range(gap.stop, gap.stop + surround - window, window):
@@ -149,10 +152,10 @@ def seam_jump_db(
     return worst
 
 
-def _jump_db(samples: Samples, position: int, window: int) -> float:
-    """Return the step of level at a position."""
-    before, after = samples[:, max(0, position - window) : position], samples[:, position:]
-    return abs(level_db(after[:, :window]) - level_db(before))
+def _jump_db(samples: Samples, position: int, num_before: int, num_after: int) -> float:
+    """Return the step of level at a position, between so many samples before and after it."""
+    before = samples[:, max(0, position - num_before) : position]
+    return abs(level_db(samples[:, position : position + num_after]) - level_db(before))
 
 
 def _known_jump_db(
@@ -162,7 +165,7 @@ def _known_jump_db(
     where = slice(first, first + 2 * window)
     if first < 0 or first + 2 * window > len(known) or not known[where].all():
         return 0.0
-    return _jump_db(samples, first + window, window)
+    return _jump_db(samples, first + window, window, window)
 
 
 def level_mismatch_db(
