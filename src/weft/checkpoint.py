@@ -252,9 +252,10 @@ def _to_used(folder: Path, name: str, value: Tensor, facts: TensorFacts) -> Tens
             f"{folder}: {name!r} is {value.dtype} {tuple(value.shape)}, wanted {facts.dtype} "
             f"{facts.shape}"
         )
-    if value.is_floating_point() and not bool(value.isfinite().all()):
+    used = value.to(facts.dtype)  # widened first: half precision is slow to look through
+    if used.is_floating_point() and not bool(used.isfinite().all()):
         raise CheckpointError(f"{folder}: {name!r} holds NaN or infinity")
-    return value.to(facts.dtype)
+    return used
 
 
 def _parse(path: Path, text: bytes) -> dict[str, Tensor]:

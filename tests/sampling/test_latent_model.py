@@ -64,6 +64,18 @@ def test_a_model_comes_back_as_it_was_written(folder: Path) -> None:
     assert guided.name == "other"
 
 
+def test_no_weights_are_drawn_that_are_to_be_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("numbers were drawn")
+
+    for name in ("uniform_", "normal_", "trunc_normal_"):
+        monkeypatch.setattr(torch.Tensor, name, refuse, raising=False)
+    model = read_latent_model(folder)
+    assert all(bool(value.isfinite().all()) for value in model.network.parameters())
+
+
 def test_a_table_of_noise_comes_back(tmp_path: Path) -> None:
     process = GaussianProcess(schedule=TableSchedule(num_steps=77, betas="cosine"))
     config = replace(MODEL, process=process)

@@ -12,7 +12,6 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.linalg import cho_solve_banded, cholesky_banded
 from torch import Tensor
 
 from weft.errors import ConfigError, ShapeError
@@ -134,12 +133,14 @@ class LowPass(Operator):
                 f"decimation of {self.decimation}, but the measurement has the shape "
                 f"{tuple(y.shape)} and the sequence {tuple(x.shape)}; measure with `apply`"
             )
+        from scipy import linalg  # slow to import, and needed here only
+
         factor = _factor(self.taps, self.decimation, x.shape[1])
         exact = x.cpu().double()
         # Twice: what the filter passes then shows no trace of the number added to the diagonal.
         for _ in range(2):
             missing = (y.cpu().double() - self.apply(exact)).transpose(1, 2)  # b d m
-            solved = cho_solve_banded((factor, True), missing.flatten(0, 1).T.numpy())
+            solved = linalg.cho_solve_banded((factor, True), missing.flatten(0, 1).T.numpy())
             exact = exact + self._spread(torch.from_numpy(solved.T).reshape(missing.shape), exact)
         return exact.to(x)
 
@@ -164,6 +165,8 @@ def _factor(taps: tuple[float, ...], decimation: int, num_frames: int) -> Float[
 
     It grows with frames times taps over the square of the decimation; it is never a full matrix.
     """
+    from scipy import linalg
+
     kernel = np.array(taps)
     num_taps, before = len(kernel), (len(kernel) - 1) // 2
     num_measured = -(-num_frames // decimation)
@@ -182,4 +185,4 @@ def _factor(taps: tuple[float, ...], decimation: int, num_frames: int) -> Float[
         low = np.maximum(first[:rows], shift + first[lag:])
         band[lag, :rows] = np.where(last[:rows] > low, total[last[:rows]] - total[low], 0.0)
     band[0] += SMALLEST_GAIN**2 * float(np.sum(kernel**2))
-    return cholesky_banded(band, lower=True)
+    return linalg.cholesky_banded(band, lower=True)
