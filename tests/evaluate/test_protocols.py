@@ -236,6 +236,24 @@ def test_embeddings_survive_the_journal(corpus, tmp_path):
     assert one == summary_of(protocol, corpus, again)
 
 
+@pytest.mark.parametrize("kind", ["infill", "transition", "unconditional", "generate"])
+def test_what_is_done_is_not_done_again(kind, corpus, tmp_path):
+    protocol = {
+        "infill": lambda: stretches("infill", "plain"),
+        "transition": lambda: transition("drafts"),
+        "unconditional": lambda: generation("unconditional"),
+        "generate": lambda: generation("generate"),
+    }[kind]()
+    path = tmp_path / "j.jsonl"
+    run(protocol, corpus, Journal(path, protocol.fixed_settings)).close()
+    SEEN.clear()
+    again = Journal(path, protocol.fixed_settings, is_resumed=True)
+    num_before = len(again)
+    run(protocol, corpus, again).close()
+    assert len(again) == num_before > 0
+    assert SEEN == []
+
+
 def test_other_settings_are_another_experiment(corpus, tmp_path):
     path = tmp_path / "j.jsonl"
     run(stretches("infill"), corpus, Journal(path, stretches("infill").fixed_settings)).close()
@@ -261,6 +279,13 @@ def test_the_distance_to_track_1_grows_along_a_crossfade(corpus):
     assert len(curve) == 25
     assert curve[0] < curve[12] < curve[-1]
     assert not distance_curve(draw[0], draw[0], RATE, gap).any()
+
+
+def generation(kind):
+    return Generation(
+        settings(models=("plain",), num_train_clips=12),
+        config=GenerationConfig(kind=kind, clip_s=1.0, clips_per_file=2),
+    )
 
 
 def transition(*models, **changes):
@@ -302,10 +327,7 @@ def test_realism_is_divided_by_that_of_the_crossfade_of_the_same_tracks(corpus):
 
 
 def test_clips_from_nothing_are_compared_with_the_train_split(corpus):
-    protocol = Generation(
-        settings(models=("plain",), num_train_clips=12),
-        config=GenerationConfig(kind="unconditional", clip_s=1.0, clips_per_file=2),
-    )
+    protocol = generation("unconditional")
     journal = run(protocol, corpus)
     assert all(not canvas.audio.samples.any() for _, canvas in SEEN)
     assert {canvas.gaps[0].num_samples for _, canvas in SEEN} == {RATE}
@@ -323,7 +345,7 @@ def test_a_caption_finds_the_nearest_one_of_the_train_split(corpus):
         settings(models=("plain",)), config=GenerationConfig(kind="generate", clip_s=10.0)
     )
     jobs = protocol.jobs([corpus])
-    assert [job.entries[1].file for job in jobs] == ["4.wav", "5.wav", "6.wav"]
+    assert [job.others[0].file for job in jobs] == ["4.wav", "5.wav", "6.wav"]
     run(protocol, corpus)
     assert [canvas.text for _, canvas in SEEN] == [f"noise number {i}" for i in range(3)]
     assert {canvas.audio.duration_s for _, canvas in SEEN} == {5.0, 6.0}

@@ -572,6 +572,27 @@ def test_a_style_is_refused_by_a_model_that_follows_none() -> None:
     assert len(asked) == 2  # once more, for the loudest part alone
 
 
+@pytest.mark.parametrize(("weight", "draft", "calls"), [(0.0, "similarity", 2), (1.0, "none", 7)])
+def test_a_style_that_pulls_copies_nothing_and_takes_the_many_steps(
+    weight: float, draft: str, calls: int
+) -> None:
+    config = replace(PLAIN, draft="similarity", search_ms=2000.0)
+    filler = LatentFiller(
+        BlockLatents(),
+        make_dit(),
+        TO_X0,
+        config=config,
+        sampling=TWO_STEPS,
+        free=LatentSampling(sampler=GaussianSamplerConfig(steps=7)),
+        style_losses=lambda style, codec, known: (),
+    )
+    window = window_of(_beats(), filler, 15200, 16000)
+    styled = replace(window, style=Style(tags=("rain",), weight=weight))
+    fill = filler.fill([styled], num_takes=1, rng=Rng(0))[0][0]
+    assert fill.details["draft"] == draft
+    assert fill.details["network_calls"] == calls
+
+
 def test_steps_may_be_chosen() -> None:
     filler = make_filler().with_steps(5)
     window = window_of(sound(RATE, 1), filler, 3000, 3400)

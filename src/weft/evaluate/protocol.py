@@ -106,7 +106,9 @@ class Job:
     corpus: str
     """Name of the material."""
     entries: tuple[Entry, ...]
-    """The recordings."""
+    """The recordings that records are about."""
+    others: tuple[Entry, ...] = ()
+    """Recordings that are read besides, for a baseline."""
 
     @property
     def file(self) -> str:

@@ -44,7 +44,6 @@ def render_examples(
     else:
         choices = choose_examples(heard, measure.name, measure.better, rows=rows)
     jobs = {(job.corpus, job.file): job for job in protocol.jobs(corpora)}
-    jobs |= {(job.corpus, job.entries[0].file): job for job in protocol.jobs(corpora)}
     made = []
     for done, choice in enumerate(choices, start=1):
         job = jobs.get((choice.item.corpus, choice.item.file))

@@ -115,7 +115,7 @@ def run(
         if not old.error:  # what failed is tried again
             done[old.corpus, old.file].add((old.setting, old.index, old.row))
     todo = protocol.jobs(corpora)
-    check_files(list({e.path: e for job in todo for e in job.entries}.values()))
+    check_files(list({e.path: e for job in todo for e in (*job.entries, *job.others)}.values()))
     tasks = [_Task(protocol, job, finders, frozenset(done[job.corpus, job.file])) for job in todo]
     expected = len(protocol.rows) * protocol.spots_per_job
     total, made = expected * len(tasks), 0

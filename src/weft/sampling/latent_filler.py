@@ -78,7 +78,8 @@ class LatentFiller(Filler):
             network: denoises latents; may have no inputs for what is known, if it is guided.
             process: how its output is to be read.
             sampling: how latents are drawn; as the mode has it unless given.
-            free: how they are drawn where nothing is known: with few steps next to nothing comes.
+            free: how they are drawn where nothing is known, or a style pulls: in few steps next to
+                nothing comes.
             config: everything else.
             style_losses: what pulls a fill towards a style; None: it follows none.
             name: in tables, receipts and on the command line.
@@ -261,8 +262,9 @@ class LatentFiller(Filler):
         strength = items[0].strength_of(batch[0][1], num_takes)
         # What a sound is like is heard in its loudest part; the others are only made to fit.
         style = items[0].window.style if batch[0][2] == 0 else None
+        is_pulled = style is not None and style.weight > 0
         is_free = not bool(known.any()) and strength == 1
-        sampling = self.free if is_free else self.sampling
+        sampling = self.free if is_free or is_pulled else self.sampling
         filled = fill_gaussian(
             EncodedCanvas(
                 x=x,

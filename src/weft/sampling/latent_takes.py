@@ -127,7 +127,8 @@ def prepare_gap(
         window: all that there is to see, or to search.
         sound: the codec and its settings.
         num_takes: fills to be drawn; all but one of them can have drafts of their own.
-        search: how drafts are searched for, where the user gave none; None: there are none.
+        search: how drafts are searched for, where the user gave none and wants no style; None:
+            there are none.
         rng: as `Filler.fill` has it.
     """
     codec, config = sound.codec, sound.config
@@ -146,6 +147,8 @@ def prepare_gap(
             strength=window.draft_strength,
             own=own,
         )
+    if window.style is not None and window.style.weight > 0:
+        search = None  # what the recording has is not what was asked for
     drafts, confidences, strength = [], [], 1.0
     found = [] if search is None else find_candidates(window, search, max(1, num_takes - 1))
     if found and search is not None:

@@ -111,7 +111,7 @@ class Generation(Protocol):
                 elif others:
                     stream = Rng(self.run.seed).stream(zlib.crc32(entry.file.encode()))
                     found = (others[int(stream.integers(len(others)))],)
-                jobs.append(Job(corpus=corpus.name, entries=(entry, *found)))
+                jobs.append(Job(corpus=corpus.name, entries=(entry,), others=found))
         return jobs
 
     def cases(self, job: Job) -> Iterator[Case]:
@@ -182,9 +182,9 @@ class Generation(Protocol):
 
     def _train_audio(self, job: Job, like: Audio) -> Samples | None:
         """Return the recording of the train split, with the rate and channels of the other."""
-        if len(job.entries) < 2:
+        if not job.others:
             return None
-        audio = open_entry(job.entries[1], is_whole=True)
+        audio = open_entry(job.others[0], is_whole=True)
         samples = resample(audio.samples, audio.sample_rate, like.sample_rate)
         if samples.shape[0] != like.num_channels:
             samples = np.repeat(samples.mean(axis=0, keepdims=True), like.num_channels, axis=0)
