@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -125,18 +126,34 @@ def main() -> None:
     styles += [(f"tag {tag}", tag, Style(tags=(tag,))) for tag in arguments.tags]
     print("| style | task | weight | distance, or probability of a tag | CPU s | fills |")
     print("|---|---|---:|---:|---:|---:|")
-    values: dict[tuple[str, str, float], list[tuple[float, float]]] = defaultdict(list)
-    for label, corpus, style in styles:
+    for label, group in groupby(styles, key=lambda item: item[0]):
+        print_rows(label, model, list(group), found, arguments)
+
+
+def print_rows(
+    label: str,
+    model: Model,
+    styles: list[tuple[str, str, Style]],
+    found: dict[str, list[Audio]],
+    arguments: argparse.Namespace,
+) -> None:
+    """Print what came of some styles together, a row a task and weight."""
+    assert isinstance(model.filler, LatentFiller)
+    values: dict[tuple[str, float], list[tuple[float, float]]] = defaultdict(list)
+    for _, corpus, style in styles:
         hosts = [audio for name, audios in found.items() if name != corpus for audio in audios]
         for weight in arguments.weights:
             wanted = replace(style, weight=weight)
             made = fills(model, wanted, hosts, arguments.seconds, arguments.draws)
             for task, sound, rate, spent in made:
                 value = heard(wanted, model.filler.codec, sound, rate)
-                values[label, task, weight].append((value, spent))
-    for (label, task, weight), pairs in sorted(values.items()):
+                values[task, weight].append((value, spent))
+    for (task, weight), pairs in sorted(values.items()):
         value, spent = np.mean(pairs, axis=0)
-        print(f"| {label} | {task} | {weight:g} | {value:.3g} | {spent:.1f} | {len(pairs)} |")
+        print(
+            f"| {label} | {task} | {weight:g} | {value:.3g} | {spent:.1f} | {len(pairs)} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
