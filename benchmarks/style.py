@@ -1,7 +1,7 @@
 """How far a latent model follows a style: fills with and without, and how near they come.
 
     python benchmarks/style.py MODEL [--data piano music environment] [--references 2] [--draws 2]
-        [--seconds 2.2] [--weights 0 1 3] [--tags piano rain] [--head FOLDER]
+        [--seconds 2.2] [--weights 0 1 3] [--tags piano "waves and rivers"] [--head FOLDER]
 
 References are excerpts of the corpora's valid split. For each one, `draws` sounds of this length
 are made from nothing, and as many gaps of 1.5 s are filled in a recording of another corpus, at
