@@ -26,6 +26,7 @@ MODEL = LatentModelConfig(
     process=GaussianProcess(schedule=FlowSchedule(), prediction="flow"),
     sampling=LatentSampling(sampler=GaussianSamplerConfig(kind="euler", steps=3)),
     guided=LatentSampling(sampler=GaussianSamplerConfig(steps=4)),
+    free=LatentSampling(sampler=GaussianSamplerConfig(steps=6)),
     filler=LatentFillerConfig(detail_range=(0.2, 0.7), guard=3, num_candidates=1),
     name="tiny",
 )
@@ -60,7 +61,8 @@ def test_a_model_comes_back_as_it_was_written(folder: Path) -> None:
     assert filler.sampling == MODEL.sampling
     assert filler.process == MODEL.process
     guided = model.to_filler(config=replace(MODEL.filler, mode="guided"), name="other")
-    assert guided.sampling == MODEL.guided
+    assert guided.sampling == guided.free == MODEL.guided
+    assert filler.free == MODEL.free
     assert guided.name == "other"
 
 

@@ -68,7 +68,9 @@ class LatentModelConfig:
     sampling: LatentSampling = CONDITIONAL
     """How latents are drawn with a network that is told what is known."""
     guided: LatentSampling = GUIDED
-    """How latents are drawn with a network that is told nothing, or where nothing is known."""
+    """How latents are drawn with a network that is told nothing."""
+    free: LatentSampling = GUIDED
+    """How latents are drawn where there is nothing to tell, or a style pulls."""
     filler: LatentFillerConfig = field(default_factory=LatentFillerConfig)
     """How gaps are filled unless asked otherwise."""
     name: str = "latent"
@@ -119,6 +121,7 @@ class LatentModelConfig:
             },
             "sampling": asdict(self.sampling),
             "guided": asdict(self.guided),
+            "free": asdict(self.free),
             "filler": asdict(self.filler),
             "card": {
                 "name": self.name,
@@ -148,6 +151,7 @@ class LatentModelConfig:
             process=_read_process(read_object(found, "process")),
             sampling=_read_sampling(read_object(found, "sampling"), "sampling"),
             guided=_read_sampling(read_object(found, "guided"), "guided"),
+            free=_read_sampling(read_object(found, "free"), "free"),
             filler=build_settings(LatentFillerConfig, read_object(found, "filler"), "filler"),
             **read_card(read_object(found, "card")),
         )
@@ -189,7 +193,7 @@ class LatentModel:
             self.network,
             self.config.process,
             sampling=sampling or (self.config.sampling if is_told else self.config.guided),
-            free=self.config.guided,
+            free=self.config.free if is_told else self.config.guided,
             config=settings,
             style_losses=style_losses or _shipped_style_losses,
             name=name or self.config.name,
