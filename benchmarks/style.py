@@ -97,6 +97,7 @@ def guided_by(model: Model, head: Path | None) -> Model:
         filler.process,
         sampling=filler.sampling,
         free=filler.free,
+        pulled=filler.pulled,
         config=filler.config,
         style_losses=StyleGuide(head=read_style_head(head)),
     )

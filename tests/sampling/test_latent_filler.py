@@ -583,7 +583,7 @@ def test_a_style_that_pulls_copies_nothing_and_takes_the_many_steps(
         TO_X0,
         config=config,
         sampling=TWO_STEPS,
-        free=LatentSampling(sampler=GaussianSamplerConfig(steps=7)),
+        pulled=LatentSampling(sampler=GaussianSamplerConfig(steps=7)),
         style_losses=lambda style, codec, known: (),
     )
     window = window_of(_beats(), filler, 15200, 16000)

@@ -63,6 +63,7 @@ def test_a_model_comes_back_as_it_was_written(folder: Path) -> None:
     guided = model.to_filler(config=replace(MODEL.filler, mode="guided"), name="other")
     assert guided.sampling == guided.free == MODEL.guided
     assert filler.free == MODEL.free
+    assert filler.pulled == MODEL.guided
     assert guided.name == "other"
 
 

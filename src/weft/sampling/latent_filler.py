@@ -67,6 +67,7 @@ class LatentFiller(Filler):
         *,
         sampling: LatentSampling | None = None,
         free: LatentSampling = GUIDED,
+        pulled: LatentSampling = GUIDED,
         config: LatentFillerConfig | None = None,
         style_losses: StyleLossFn | None = None,
         name: str = "weft-latent",
@@ -78,8 +79,9 @@ class LatentFiller(Filler):
             network: denoises latents; may have no inputs for what is known, if it is guided.
             process: how its output is to be read.
             sampling: how latents are drawn; as the mode has it unless given.
-            free: how they are drawn where nothing is known, or a style pulls: in few steps next to
-                nothing comes.
+            free: how they are drawn where nothing is known: in few steps next to nothing comes.
+            pulled: how they are drawn where something is known and a style pulls: in few steps it
+                does not come far.
             config: everything else.
             style_losses: what pulls a fill towards a style; None: it follows none.
             name: in tables, receipts and on the command line.
@@ -96,6 +98,7 @@ class LatentFiller(Filler):
         self.process = process
         self.sampling = sampling or (CONDITIONAL if is_told else GUIDED)
         self.free = free
+        self.pulled = pulled
         self._style_losses = style_losses
         self._name = name
         self._sound = LatentSound(self.codec, self.config)
@@ -146,9 +149,9 @@ class LatentFiller(Filler):
         Raises:
             ConfigError: the number is out of range.
         """
-        sampling, free = (
+        sampling, free, pulled = (
             replace(each, sampler=replace(each.sampler, steps=num_steps))
-            for each in (self.sampling, self.free)
+            for each in (self.sampling, self.free, self.pulled)
         )
         return LatentFiller(
             self.codec,
@@ -156,6 +159,7 @@ class LatentFiller(Filler):
             self.process,
             sampling=sampling,
             free=free,
+            pulled=pulled,
             config=self.config,
             style_losses=self._style_losses,
             name=self._name,
@@ -262,9 +266,11 @@ class LatentFiller(Filler):
         strength = items[0].strength_of(batch[0][1], num_takes)
         # What a sound is like is heard in its loudest part; the others are only made to fit.
         style = items[0].window.style if batch[0][2] == 0 else None
-        is_pulled = style is not None and style.weight > 0
-        is_free = not bool(known.any()) and strength == 1
-        sampling = self.free if is_free or is_pulled else self.sampling
+        sampling = self.sampling
+        if strength == 1 and not bool(known.any()):
+            sampling = self.free
+        elif style is not None and style.weight > 0:
+            sampling = self.pulled
         filled = fill_gaussian(
             EncodedCanvas(
                 x=x,

@@ -68,9 +68,9 @@ class LatentModelConfig:
     sampling: LatentSampling = CONDITIONAL
     """How latents are drawn with a network that is told what is known."""
     guided: LatentSampling = GUIDED
-    """How latents are drawn with a network that is told nothing."""
+    """How latents are drawn with a network that is told nothing, or where a style pulls."""
     free: LatentSampling = GUIDED
-    """How latents are drawn where there is nothing to tell, or a style pulls."""
+    """How latents are drawn where there is nothing to tell."""
     filler: LatentFillerConfig = field(default_factory=LatentFillerConfig)
     """How gaps are filled unless asked otherwise."""
     name: str = "latent"
@@ -194,6 +194,7 @@ class LatentModel:
             self.config.process,
             sampling=sampling or (self.config.sampling if is_told else self.config.guided),
             free=self.config.free if is_told else self.config.guided,
+            pulled=self.config.guided,
             config=settings,
             style_losses=style_losses or _shipped_style_losses,
             name=name or self.config.name,
