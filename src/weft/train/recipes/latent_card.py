@@ -19,8 +19,8 @@ from weft.version import __version__
 SAMPLING = LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=8, spacing="logit"))
 """Chosen on the valid split: as near as DDPM with a draft, nearer and louder without."""
 FREE = LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=25))
-"""Chosen on the valid split: what DDPM draws in 50 steps is softer, and further from recordings (KID
-x 1000 of 10 clips 5272, of these 4185, of 50 such steps 4200)."""
+"""Chosen on the valid split: what DDPM draws in 50 steps is softer, and further from recordings
+(KID x 1000 of 10 clips 5272, of these 4185, of 50 such steps 4200)."""
 FILLER = LatentFillerConfig(
     draft_start=0.65,
     fallback_start=0.35,
