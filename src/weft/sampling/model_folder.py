@@ -19,9 +19,8 @@ from weft.errors import CheckpointError, ConfigError
 
 _SLACK: Final = 4_000_000
 """Numbers that a network may hold beside its weights: windows, filters."""
-_INITIALISERS: Final = frozenset(
-    {"uniform_", "normal_", "trunc_normal_", "zeros_", "kaiming_uniform_"}
-)
+_INITIALISERS: Final = frozenset({"uniform_", "kaiming_uniform_", "zeros_"})
+"""Not ``normal_``: `torch.nn.init.trunc_normal_` draws by it until all is within bounds."""
 _ALLOCATORS: Final = frozenset({torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand})
 _MAX_TEXT = 2000
 _MAX_SOURCES = 16
