@@ -67,13 +67,16 @@ def test_a_model_comes_back_as_it_was_written(folder: Path) -> None:
     assert guided.name == "other"
 
 
-def test_no_weights_are_drawn_that_are_to_be_read(
+def test_no_matrix_is_drawn_that_is_to_be_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: object, **named: object) -> None:
-        raise AssertionError("numbers were drawn")
+    draw = torch.Tensor.uniform_
 
-    monkeypatch.setattr(torch.Tensor, "uniform_", refuse, raising=False)
+    def refuse(values: torch.Tensor, *bounds: float, **named: Any) -> torch.Tensor:
+        assert values.ndim < 2, "a matrix was drawn"
+        return draw(values, *bounds, **named)
+
+    monkeypatch.setattr(torch.Tensor, "uniform_", refuse)
     model = read_latent_model(folder)
     assert all(bool(value.isfinite().all()) for value in model.network.parameters())
 
