@@ -16,11 +16,13 @@ class NoiseFiller(Filler):
         self,
         *,
         max_gap_ms: float | None = None,
+        piece_ms: float | None = None,
         confidence: float = 0.5,
         context: float = 50.0,
         is_joined: bool = False,
     ) -> None:
         self._max_gap_ms = max_gap_ms
+        self._piece_ms = max_gap_ms if piece_ms is None else piece_ms
         self._confidence = confidence
         self._context_ms = context
         self._is_joined = is_joined
@@ -33,6 +35,10 @@ class NoiseFiller(Filler):
     @property
     def max_gap_ms(self) -> float | None:
         return self._max_gap_ms
+
+    @property
+    def piece_ms(self) -> float | None:
+        return self._piece_ms
 
     def context_ms(self, gap_ms: float) -> float:
         return self._context_ms

@@ -115,6 +115,12 @@ def test_a_gap_longer_than_a_window_comes_in_pieces_that_see_what_came_before() 
         assert np.array_equal(following.before(), filled)
 
 
+def test_pieces_may_be_shorter_than_the_longest_gap_that_stays_whole() -> None:
+    filler = NoiseFiller(max_gap_ms=100.0, piece_ms=40.0)
+    Model(filler, CARD).fill(inpaint(NOISE, [(1.0, 1.1), (2.0, 2.101)]))
+    assert [window.gap.num_samples for window in filler.windows] == [100, 34, 33, 34]
+
+
 def test_takes_differ_and_keep_the_order_of_the_filler() -> None:
     filler = NoiseFiller()
     gap = Region(start=1000, stop=1200)

@@ -16,7 +16,7 @@ from weft.canvas.compose import FADE_MS, compose, limit_to_band
 from weft.canvas.filler import Fill, Filler
 from weft.canvas.style import Style
 from weft.canvas.support import AbleFn, check_support, nobody
-from weft.canvas.windows import batch_gaps, context_samples, read_window, split_gap
+from weft.canvas.windows import batch_gaps, context_samples, pieces_of, read_window
 from weft.card import ModelCard
 from weft.errors import BandwidthWarning, ConfigError, QualityWarning, WeftWarning
 from weft.metrics.bandwidth import measure_cutoff_hz
@@ -210,9 +210,8 @@ class _Run:
         self, recording: Audio, batch: Sequence[Region], unknown: Sequence[Region]
     ) -> Iterator[GapFill]:
         """Yield what happens to each gap of the batch."""
-        limit_ms = self.filler.max_gap_ms
-        limit = None if limit_ms is None else round(limit_ms * recording.sample_rate / 1000)
-        whole = [gap for gap in batch if len(split_gap(gap, limit)) == 1]
+        pieces = {gap: pieces_of(gap, self.filler, recording.sample_rate) for gap in batch}
+        whole = [gap for gap in batch if len(pieces[gap]) == 1]
         windows = [self._window(recording, gap, unknown) for gap in whole]
         proposals = self.filler.fill(windows, num_takes=self.takes, rng=self.rng)
         for gap, window, fills in zip(whole, windows, proposals, strict=True):
@@ -222,9 +221,8 @@ class _Run:
                 gap, tuple(self._finish(window, fill, original, gap) for fill in chosen)
             )
         for gap in batch:
-            pieces = split_gap(gap, limit)
-            if len(pieces) > 1:
-                yield self._decide(gap, self._fill_pieces(recording, gap, pieces, unknown))
+            if len(pieces[gap]) > 1:
+                yield self._decide(gap, self._fill_pieces(recording, gap, pieces[gap], unknown))
 
     def _context(self, recording: Audio, gap: Region) -> int:
         return context_samples(

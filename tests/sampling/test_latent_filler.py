@@ -603,6 +603,62 @@ def test_steps_may_be_chosen() -> None:
         make_filler().with_steps(0)
 
 
+def nothing(num_samples: int) -> Window:
+    return Window(
+        samples=np.zeros((1, num_samples)),
+        known=np.zeros(num_samples, dtype=bool),
+        gap=Region(start=0, stop=num_samples),
+        start=0,
+        sample_rate=RATE,
+    )
+
+
+def test_estimates_get_the_gains_of_the_steps_they_are_made_for() -> None:
+    codec = BlockLatents()
+    plain, scaled = (
+        LatentFiller(
+            codec,
+            make_dit(codec.num_features, spread=0.1),
+            TO_X0,
+            config=PLAIN,
+            sampling=TWO_STEPS,
+            free=LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=7), gains=gains),
+        )
+        for gains in ((), ((0.2, 1.5),))
+    )
+    windows = [nothing(2000), window_of(sound(RATE, 1), plain, 3000, 3400)]
+    before, after = (
+        [takes[0].samples for takes in filler.fill(windows, num_takes=1, rng=Rng(0))]
+        for filler in (plain, scaled)
+    )
+    assert np.std(after[0]) > 1.2 * np.std(before[0])
+    assert np.array_equal(after[1], before[1])
+
+
+def test_gains_are_read_between_their_times_and_beyond_them() -> None:
+    sampling = LatentSampling(gains=((0.5, 1.0), (0.9, 2.0)))
+    scaled = sampling.scaled(lambda x, t: x)
+    t = torch.tensor([0.1, 0.5, 0.7, 0.9, 1.0])
+    found = scaled(torch.ones(5, 2, 3), t)
+    torch.testing.assert_close(found[:, 1, 2], torch.tensor([1.0, 1.0, 1.5, 2.0, 2.0]))
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "gains",
+    [
+        ((0.5, 1.0), (0.5, 1.1)),
+        ((0.9, 1.0), (0.5, 1.1)),
+        ((1.1, 1.0),),
+        ((0.5, 0.0),),
+        ((0.5, 11.0),),
+    ],
+)
+def test_gains_that_make_no_sense_are_refused(gains: tuple[tuple[float, float], ...]) -> None:
+    with pytest.raises(ConfigError, match="rising times in"):
+        LatentSampling(gains=gains)
+
+
 def test_where_nothing_is_known_steps_are_the_free_ones() -> None:
     codec = BlockLatents()
     filler = LatentFiller(
@@ -613,13 +669,7 @@ def test_where_nothing_is_known_steps_are_the_free_ones() -> None:
         sampling=TWO_STEPS,
         free=LatentSampling(sampler=GaussianSamplerConfig(kind="ddim", steps=7)),
     )
-    empty = Window(
-        samples=np.zeros((1, 2000)),
-        known=np.zeros(2000, dtype=bool),
-        gap=Region(start=0, stop=2000),
-        start=0,
-        sample_rate=RATE,
-    )
+    empty = nothing(2000)
     windows = [empty, window_of(sound(RATE, 1), filler, 3000, 3400)]
     calls = [
         takes[0].details["network_calls"] for takes in filler.fill(windows, num_takes=1, rng=Rng(0))

@@ -26,7 +26,7 @@ MODEL = LatentModelConfig(
     process=GaussianProcess(schedule=FlowSchedule(), prediction="flow"),
     sampling=LatentSampling(sampler=GaussianSamplerConfig(kind="euler", steps=3)),
     guided=LatentSampling(sampler=GaussianSamplerConfig(steps=4)),
-    free=LatentSampling(sampler=GaussianSamplerConfig(steps=6)),
+    free=LatentSampling(sampler=GaussianSamplerConfig(steps=6), gains=((0.5, 1.1), (0.875, 1.25))),
     filler=LatentFillerConfig(detail_range=(0.2, 0.7), guard=3, num_candidates=1),
     name="tiny",
 )
@@ -149,6 +149,9 @@ def test_facts_need_no_weights_and_checks_run_all_parts(folder: Path, tmp_path: 
         (lambda m: m["process"].update(schedule={"kind": "table", "num_steps": 10**9}), "num_step"),
         (lambda m: m["sampling"]["sampler"].update(kind="guess"), "guess"),
         (lambda m: m["guided"]["guidance"].update(consistency="some"), "some"),
+        (lambda m: m["free"].update(gains=[[0.5, "much"]]), "free.gains must be a number"),
+        (lambda m: m["free"].update(gains=[[0.5]]), "gains"),
+        (lambda m: m["free"].update(gains=[0.5]), "free.gains must be"),
         (lambda m: m["filler"].update(guard=99), "guard"),
         (lambda m: m["filler"].update(detail_range=[0.7, 0.2]), "detail_range"),
         (lambda m: m["card"].update(name="../x"), "name must be"),

@@ -15,6 +15,8 @@ from weft.errors import ConfigError
 from weft.process.gaussian import GaussianProcess
 from weft.rng import Rng
 from weft.sampling.latent_condition import make_condition, num_condition
+from weft.sampling.latent_settings import LatentSampling
+from weft.sampling.steps_gaussian import GaussianSamplerConfig
 from weft.train.config import LoopConfig
 from weft.train.recipes.latent import LatentRecipe, make
 from weft.train.recipes.latent_check import baselines, fill_latents, measure_latents
@@ -305,7 +307,8 @@ def test_what_is_made_of_nothing_is_compared(
     opened: LatentRecipe, streams: list[LatentStream]
 ) -> None:
     unseen = np.stack([gap.latents for gap in opened.gaps])
-    found = measure_memory(_module().eval(), streams, unseen, num_made=2, steps=3)
+    sampling = LatentSampling(sampler=GaussianSamplerConfig(steps=3))
+    found = measure_memory(_module().eval(), streams, unseen, sampling=sampling, num_made=2)
     assert found.made.shape == (10,)
     assert found.unseen.shape == (len(unseen) * 5,)
     assert found.made.min() > 0.05

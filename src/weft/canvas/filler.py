@@ -54,6 +54,14 @@ class Filler(abc.ABC):
         """Longest gap filled at once; longer ones come in pieces. None: any length."""
 
     @property
+    def piece_ms(self) -> float | None:
+        """Longest piece of a gap that does not fit; `max_gap_ms` unless pieces are to be shorter.
+
+        A piece but the last has something known on one side only, or nothing at all.
+        """
+        return self.max_gap_ms
+
+    @property
     def num_parameters(self) -> int:
         """Learned numbers of its networks; 0 for classical models."""
         return 0

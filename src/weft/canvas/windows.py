@@ -19,18 +19,25 @@ WINDOW_SAMPLES = 24_000_000
 stereo at 96 kHz."""
 
 
-def split_gap(gap: Region, max_samples: int | None) -> tuple[Region, ...]:
-    """Cut a gap into equal pieces no longer than ``max_samples``; None leaves it whole.
+def pieces_of(gap: Region, filler: Filler, sample_rate: int) -> tuple[Region, ...]:
+    """Cut a gap into the pieces that a filler fills one after another; one that fits stays whole.
 
     Pieces are filled from left to right: each has earlier fills as its context, and the last one
     meets what is known after the gap.
+    """
+    max_ms, piece_ms = filler.max_gap_ms, filler.piece_ms
+    if max_ms is None or gap.num_samples <= round(max_ms * sample_rate / 1000):
+        return (gap,)
+    return split_gap(gap, round((max_ms if piece_ms is None else piece_ms) * sample_rate / 1000))
+
+
+def split_gap(gap: Region, max_samples: int) -> tuple[Region, ...]:
+    """Cut a gap into equal pieces no longer than ``max_samples``.
 
     Example:
         >>> [piece.num_samples for piece in split_gap(Region(start=10, stop=20), 4)]
         [3, 4, 3]
     """
-    if max_samples is None or gap.num_samples <= max_samples:
-        return (gap,)
     count = -(-gap.num_samples // max_samples)
     edges = [gap.start + round(i * gap.num_samples / count) for i in range(count + 1)]
     return tuple(

@@ -14,7 +14,7 @@ from weft.audio.handle import shown
 from weft.canvas.canvas import Region
 from weft.canvas.filler import Filler
 from weft.canvas.timecode import format_time
-from weft.canvas.windows import BATCH_SAMPLES, context_samples, read_window, split_gap
+from weft.canvas.windows import BATCH_SAMPLES, context_samples, pieces_of, read_window
 from weft.cli.console import Screen, bytes_text, length_text, plural
 from weft.cli.job import Job
 from weft.cli.running import MAX_ROWS, head_text, job_facts
@@ -109,12 +109,6 @@ def _plan_of_draft(job: Job) -> Plan:
     )
 
 
-def _pieces(job: Job, filler: Filler, gap: Region) -> tuple[Region, ...]:
-    limit_ms = filler.max_gap_ms
-    limit = None if limit_ms is None else round(limit_ms * job.audio.sample_rate / 1000)
-    return split_gap(gap, limit)
-
-
 def _try_gap(job: Job, filler: Filler, gap: Region, until: float) -> tuple[str, float, float]:
     """Fill one gap, or as much of it as time allows, and forget the fill.
 
@@ -123,7 +117,7 @@ def _try_gap(job: Job, filler: Filler, gap: Region, until: float) -> tuple[str, 
     """
     rate, settings = job.audio.sample_rate, job.request.settings
     name, confidence, done = "", 1.0, 0
-    for piece in _pieces(job, filler, gap):
+    for piece in pieces_of(gap, filler, job.audio.sample_rate):
         context = context_samples(filler, piece, rate, num_channels=job.audio.num_channels)
         window = read_window(job.audio, piece, job.regions, context, canvas=job.canvas)
         fill = filler.fill([window], num_takes=settings.takes, rng=Rng(settings.seed))[0][0]
@@ -137,7 +131,7 @@ def _try_gap(job: Job, filler: Filler, gap: Region, until: float) -> tuple[str, 
 def _window_bytes(job: Job, filler: Filler, gap: Region) -> int:
     """Return what the window around a gap, or around its longest piece, takes in memory."""
     audio = job.audio
-    piece = max(_pieces(job, filler, gap), key=lambda piece: piece.num_samples)
+    piece = max(pieces_of(gap, filler, job.audio.sample_rate), key=lambda piece: piece.num_samples)
     context = context_samples(filler, piece, audio.sample_rate, num_channels=audio.num_channels)
     return 8 * (piece.num_samples + 2 * context) * audio.num_channels
 

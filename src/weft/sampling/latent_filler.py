@@ -115,6 +115,11 @@ class LatentFiller(Filler):
         return self.config.max_gap_ms
 
     @property
+    def piece_ms(self) -> float | None:
+        piece_ms = self.config.piece_ms
+        return self.max_gap_ms if piece_ms is None else piece_ms
+
+    @property
     def num_parameters(self) -> int:
         modules = (self.codec, self.network)
         return sum(value.numel() for module in modules for value in module.parameters())
@@ -278,7 +283,7 @@ class LatentFiller(Filler):
                 valid=torch.ones_like(known),
                 draft=_with_noise(drafts, is_empty, rngs) if strength < 1 else None,
             ),
-            self._denoise_fn(make_condition(x, known, drafts, sure)),
+            sampling.scaled(self._denoise_fn(make_condition(x, known, drafts, sure))),
             self.process,
             sampler=sampling.sampler,
             guidance=sampling.guidance,

@@ -38,6 +38,7 @@ from weft.sampling.model_folder import (
     read_card,
     read_modules,
     read_object,
+    read_setting,
     write_modules,
 )
 from weft.sampling.steps_gaussian import GaussianSamplerConfig
@@ -286,4 +287,7 @@ def _read_sampling(found: Mapping[str, Any], part: str) -> LatentSampling:
     return LatentSampling(
         sampler=build_settings(GaussianSamplerConfig, sampler, f"{part}.sampler"),
         guidance=build_settings(GuidanceConfig, guidance, f"{part}.guidance"),
+        gains=read_setting(
+            f"{part}.gains", found.get("gains", []), tuple[tuple[float, float], ...]
+        ),
     )

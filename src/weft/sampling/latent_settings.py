@@ -2,13 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, TypeAlias, final, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from weft.errors import ConfigError
 from weft.sampling.channel_parts import ChannelMode
 from weft.sampling.frame_settings import FrameConfig, check_choice, check_range
 from weft.sampling.guidance import GuidanceConfig
-from weft.sampling.steps_gaussian import GaussianSamplerConfig
+from weft.sampling.steps_gaussian import DenoiseFn, GaussianSamplerConfig
 
 FillMode: TypeAlias = Literal["conditional", "guided"]
 DraftSource: TypeAlias = Literal["similarity", "none"]
@@ -51,6 +57,9 @@ class LatentFillerConfig:
     """Gaps longer than this get the longer sequence, in [0, 60000]."""
     max_gap_ms: float = 2000.0
     """Longer gaps come in pieces, in [10, 60000]; less than either length of a sequence."""
+    piece_ms: float | None = None
+    """Longest of these pieces, in [10, max_gap_ms]; None: ``max_gap_ms``. Before a piece there is
+    sound and after it none, if any, so that less can be made well at once."""
     guard: int = 2
     """Frames on each side of what is unknown that are not trusted, in [0, 8]."""
     extension_frames: int = 4
@@ -116,6 +125,8 @@ class LatentFillerConfig:
                     f"a gap of {gap_ms:g} ms gets a sequence of {self.length_ms(gap_ms):g} ms, "
                     "which holds nothing else; lengthen it, or shorten max_gap_ms or long_gap_ms"
                 )
+        if self.piece_ms is not None:
+            check_range("piece_ms", self.piece_ms, 10, self.max_gap_ms)
         check_range("noise_share", self.noise_share, 0, 1)
         check_range("edge_ms", self.edge_ms, 0, 200)
         check_range("edge_span_ms", self.edge_span_ms, 0, 50, is_open=True)
@@ -173,6 +184,40 @@ class LatentSampling:
     """Which steps."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     """How known frames are kept, and how strongly losses guide."""
+    gains: tuple[tuple[float, float], ...] = ()
+    """Times in [0, 1], rising, each with the factor, in (0, 10], that estimates of the clean
+    sequence get there; linear in between, constant beyond. Without any, estimates stay as they are.
+    A network that saw few times near 1 says too little there; `weft train latent` fits them."""
+
+    def __post_init__(self) -> None:
+        are_usable = all(
+            len(pair) == 2 and 0 <= pair[0] <= 1 and 0 < pair[1] <= 10 for pair in self.gains
+        )
+        if not are_usable or any(one[0] >= other[0] for one, other in pairwise(self.gains)):
+            raise ConfigError(
+                "gains must be pairs of rising times in [0, 1] and factors in (0, 10], got "
+                f"{self.gains}"
+            )
+
+    def scaled(self, denoise_fn: DenoiseFn) -> DenoiseFn:
+        """Return estimates with their gains.
+
+        Example:
+            >>> import torch
+            >>> sampling = LatentSampling(gains=((0.5, 1.0), (1.0, 1.2)))
+            >>> scaled = sampling.scaled(lambda x, t: x)
+            >>> round(scaled(torch.ones(1, 1, 1), torch.tensor([0.75])).item(), 6)
+            1.1
+        """
+        if not self.gains:
+            return denoise_fn
+        times, gains = zip(*self.gains, strict=True)
+
+        def denoise(x: Float[Tensor, "b l d"], t: Float[Tensor, " b"]) -> Tensor:
+            gain = np.interp(t.double().cpu().numpy(), times, gains)
+            return denoise_fn(x, t) * torch.from_numpy(gain).to(x)[:, None, None]
+
+        return denoise
 
 
 CONDITIONAL = LatentSampling()

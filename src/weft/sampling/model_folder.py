@@ -90,7 +90,9 @@ def build_settings(kind: Callable[..., _Config], found: Mapping[str, Any], part:
     names = {item.name for item in fields(typing.cast("Any", kind))}
     if other := sorted({*found} - names):
         raise ConfigError(f"{part} has an unknown setting {other[0]!r}")
-    values = {name: _typed(f"{part}.{name}", value, hints[name]) for name, value in found.items()}
+    values = {
+        name: read_setting(f"{part}.{name}", value, hints[name]) for name, value in found.items()
+    }
     return kind(**values)
 
 
@@ -224,14 +226,23 @@ def _lengths(args: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[int, ...]
     )
 
 
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """Return a value of JSON as its field has it."""
+def read_setting(name: str, value: Any, hint: Any) -> Any:
+    """Return a value of JSON as its field has it.
+
+    Args:
+        name: what to call it in errors.
+        value: as it stands in the file.
+        hint: the field's type: a number, a text, a truth value, or tuples of these.
+
+    Raises:
+        ConfigError: it is of another type.
+    """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple and isinstance(value, list):
-        return tuple(_typed(name, item, inner[0]) for item in value)
+        return tuple(read_setting(name, item, inner[0]) for item in value)
     if type(None) in inner:
         rest = next(kind for kind in inner if kind is not type(None))
-        return None if value is None else _typed(name, value, rest)
+        return None if value is None else read_setting(name, value, rest)
     allowed: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,)}
     wanted = allowed.get(hint, (str,))
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):

@@ -23,10 +23,11 @@ from weft.sampling.latent_condition import num_condition
 from weft.train.config import LoopConfig
 from weft.train.recipe import Batch, Item, Recipe, Tell, silence
 from weft.train.recipes.codec_check import Distances
-from weft.train.recipes.latent_card import FILLER, write_folder
+from weft.train.recipes.latent_card import FILLER, FREE, write_folder
 from weft.train.recipes.latent_check import (
     CheckGap,
     baselines,
+    denoiser,
     fill_latents,
     find_gaps,
     measure_latents,
@@ -39,12 +40,15 @@ from weft.train.recipes.latent_data import (
     open_latents,
 )
 from weft.train.recipes.latent_drafts import make_drafts, open_drafts
+from weft.train.recipes.latent_gains import fit_gains
 from weft.train.recipes.latent_memory import measure_memory
 from weft.train.recipes.latent_module import LatentModule
 from weft.train.recipes.latent_windows import LatentWindows
 from weft.train.recipes.settings import apply_settings, preset_of
 from weft.train.recipes.vae_folder import make_random_vae, open_vae, stereo_cache
 
+_NUM_FITTED = 128
+"""Windows of the train split to which gains are fitted."""
 _FILLS = (
     ("started", True, FILLER.draft_start),
     ("drafted", True, 1.0),
@@ -286,6 +290,7 @@ class LatentRecipe(Recipe):
 
     def export(self, module: nn.Module, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
         ours = _as_latent(module)
+        free = replace(FREE, gains=self._gains(ours))
         write_folder(
             folder,
             ours,
@@ -296,10 +301,20 @@ class LatentRecipe(Recipe):
                 ours,
                 [s for s in self.opened.train if s.version == 0],
                 np.stack([gap.latents for gap in self.gaps]),
+                sampling=free,
             ),
+            free=free,
             manifests=self._find(),
             settings=self.to_config(),
             history=history,
+        )
+
+    def _gains(self, module: LatentModule) -> tuple[tuple[float, float], ...]:
+        device = next(module.parameters()).device
+        drawn = [self.opened.windows.draw(Rng(2).stream(i)).latents for i in range(_NUM_FITTED)]
+        latents = torch.from_numpy(np.stack(drawn)).to(device)
+        return fit_gains(
+            denoiser(module, None, module.process), latents, module.process, rng=Rng(3)
         )
 
 

@@ -99,9 +99,9 @@ def find_gaps(
 
 
 def denoiser(
-    module: LatentModule, condition: Float[Tensor, "b l e"], process: GaussianProcess
+    module: LatentModule, condition: Float[Tensor, "b l e"] | None, process: GaussianProcess
 ) -> DenoiseFn:
-    """Return the denoised estimate of a network with a condition."""
+    """Return the denoised estimate of a network with a condition; None: told of nothing."""
 
     def denoise(x: Float[Tensor, "b l d"], t: Float[Tensor, " b"]) -> Float[Tensor, "b l d"]:
         return process.to_x0(module.network(x, t, condition=condition), x, t)

@@ -16,8 +16,7 @@ from jaxtyping import Float, Float32
 from weft.process.sequence import EncodedCanvas
 from weft.rng import Rng
 from weft.sampling.fill_gaussian import fill_gaussian
-from weft.sampling.guidance import GuidanceConfig
-from weft.sampling.steps_gaussian import GaussianSamplerConfig
+from weft.sampling.latent_settings import LatentSampling
 from weft.train.recipes.latent_check import denoiser
 from weft.train.recipes.latent_data import LatentStream
 from weft.train.recipes.latent_module import LatentModule
@@ -82,8 +81,8 @@ def measure_memory(
     train: Sequence[LatentStream],
     unseen: Float32[np.ndarray, "g l d"],
     *,
+    sampling: LatentSampling,
     num_made: int = 16,
-    steps: int = 30,
 ) -> Memory:
     """Let a model make sound of nothing, and compare it with what it was trained on.
 
@@ -91,20 +90,19 @@ def measure_memory(
         module: in eval mode.
         train: what it was trained on.
         unseen: windows of the valid split.
+        sampling: how it makes sound of nothing.
         num_made: windows to make, as long as those, >= 1.
-        steps: of the sampler.
     """
     device = next(module.parameters()).device
     shape = (num_made, *unseen.shape[1:])
     nothing = torch.zeros(shape, device=device)
     known = torch.zeros(shape[:2], dtype=torch.bool, device=device)
-    condition = torch.zeros(*shape[:2], module.network.config.num_condition, device=device)
     made = fill_gaussian(
         EncodedCanvas(x=nothing, known=known, valid=~known),
-        denoiser(module, condition, module.process),
+        sampling.scaled(denoiser(module, None, module.process)),
         module.process,
-        sampler=GaussianSamplerConfig(steps=steps),
-        guidance=GuidanceConfig(step_size=0.0, consistency="none"),
+        sampler=sampling.sampler,
+        guidance=sampling.guidance,
         rngs=[Rng(1).stream(i) for i in range(num_made)],
     )
     return Memory(
