@@ -2,6 +2,7 @@
 
     python benchmarks/style.py MODEL [--data piano music environment] [--references 2] [--draws 2]
         [--seconds 2.2] [--weights 0 1 3] [--tags piano "waves and rivers"] [--head FOLDER]
+        [--tasks "from nothing" "in a gap"]
 
 References are excerpts of the corpora's valid split. For each one, `draws` sounds of this length
 are made from nothing, and as many gaps of 1.5 s are filled in a recording of another corpus, at
@@ -28,8 +29,10 @@ from weft.audio.audio import Audio
 from weft.audio.resample import resample, to_mono
 from weft.canvas import Canvas, Region, generate
 from weft.canvas.style import Style
+from weft.canvas.tags import find_tag, known_tags
 from weft.codecs.base import LatentCodec
 from weft.data.corpora import find_corpus, open_entry
+from weft.errors import ConfigError
 from weft.evaluate.protocols.gaps import blanked
 from weft.model import Model
 from weft.sampling.latent_filler import LatentFiller
@@ -39,6 +42,7 @@ from weft.sampling.style_head import read_style_head
 EXCERPT_S = 8.0
 GAP_S = 1.5
 RATE = 44100
+FROM_NOTHING, IN_A_GAP = TASKS = "from nothing", "in a gap"
 
 
 def excerpts(corpus: str, number: int) -> Iterator[Audio]:
@@ -69,20 +73,32 @@ def heard(style: Style, codec: LatentCodec, sound: np.ndarray, rate: int) -> flo
 
 
 def fills(
-    model: Model, style: Style, hosts: list[Audio], seconds: float, draws: int
+    model: Model,
+    style: Style,
+    hosts: list[Audio],
+    arguments: argparse.Namespace,
 ) -> Iterator[tuple[str, np.ndarray, int, float]]:
     """Yield what was made from nothing and in gaps: the task, the sound, its rate, CPU seconds."""
-    for seed in range(draws):
+    draws, tasks, seconds = arguments.draws, arguments.tasks, arguments.seconds
+    for seed in range(draws if FROM_NOTHING in tasks else 0):
         canvas = generate(seconds, RATE, 1)
         start = time.process_time()
         made = model.fill(canvas, seed=seed, guidance=style).best
-        yield "from nothing", made.samples, RATE, time.process_time() - start
-    for seed, host in enumerate(hosts[:draws]):
+        yield FROM_NOTHING, made.samples, RATE, time.process_time() - start
+    for seed, host in enumerate(hosts[:draws] if IN_A_GAP in tasks else []):
         canvas, gap = with_gap(host)
         start = time.process_time()
         best = model.fill(canvas, seed=seed, guidance=style).best
         spent = time.process_time() - start
-        yield "in a gap", best.read(gap.start, gap.stop), host.sample_rate, spent
+        yield IN_A_GAP, best.read(gap.start, gap.stop), host.sample_rate, spent
+
+
+def known_tag(text: str) -> str:
+    """Return a tag as the embedder's head knows it."""
+    try:
+        return known_tags()[find_tag(text)]
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def guided_by(model: Model, head: Path | None) -> Model:
@@ -112,7 +128,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.2)
     parser.add_argument("--weights", nargs="+", type=float, default=[0.0, 1.0, 3.0])
-    parser.add_argument("--tags", nargs="*", default=[])
+    parser.add_argument("--tags", nargs="*", default=[], type=known_tag)
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--head", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -145,8 +162,7 @@ def print_rows(
         hosts = [audio for name, audios in found.items() if name != corpus for audio in audios]
         for weight in arguments.weights:
             wanted = replace(style, weight=weight)
-            made = fills(model, wanted, hosts, arguments.seconds, arguments.draws)
-            for task, sound, rate, spent in made:
+            for task, sound, rate, spent in fills(model, wanted, hosts, arguments):
                 value = heard(wanted, model.filler.codec, sound, rate)
                 values[task, weight].append((value, spent))
     for (task, weight), pairs in sorted(values.items()):

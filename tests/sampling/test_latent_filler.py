@@ -7,6 +7,7 @@ import torch
 from tiny_latents import (
     HOP,
     RATE,
+    SCALE,
     TO_X0,
     BlockLatents,
     draft_of,
@@ -591,6 +592,26 @@ def test_a_style_that_pulls_copies_nothing_and_takes_the_many_steps(
     fill = filler.fill([styled], num_takes=1, rng=Rng(0))[0][0]
     assert fill.details["draft"] == draft
     assert fill.details["network_calls"] == calls
+
+
+@pytest.mark.parametrize(("weight", "level"), [(0.0, -24.0), (1.0, -21.0)])
+def test_a_fill_that_a_style_pulls_is_as_loud_as_its_sides(weight: float, level: float) -> None:
+    rng = np.random.default_rng(0)
+    audio = Audio.from_samples(0.1 * rng.standard_normal((1, 6400)), RATE)
+    softer = torch.from_numpy(0.063 * rng.standard_normal((1, 400, HOP)) / SCALE).float()
+    filler = LatentFiller(
+        BlockLatents(),
+        make_knowing(lambda x, t, condition: softer[:, : x.shape[1]].expand_as(x)),
+        TO_X0,
+        config=PLAIN,
+        sampling=TWO_STEPS,
+        pulled=TWO_STEPS,
+        style_losses=lambda style, codec, known: (),
+    )
+    window = window_of(audio, filler, 3000, 3800)
+    styled = replace(window, style=Style(tags=("rain",), weight=weight))
+    fill = filler.fill([styled], num_takes=1, rng=Rng(0))[0][0]
+    assert abs(level_db(fill.samples) - level) < 0.4
 
 
 def test_steps_may_be_chosen() -> None:

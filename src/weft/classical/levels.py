@@ -36,14 +36,21 @@ def level_excess_db(window: Window, fill: Float[np.ndarray, "c g"]) -> float:
     return max(level - max(sides), 0.0) + min(level - min(sides), 0.0)
 
 
-def hold_level(window: Window, fill: Float[np.ndarray, "c g"]) -> Float[np.ndarray, "c g"]:
+def hold_level(
+    window: Window, fill: Float[np.ndarray, "c g"], tolerance_db: float = TOLERANCE_DB
+) -> Float[np.ndarray, "c g"]:
     """Bring a fill that is too loud or too soft near the level of its surroundings.
 
     One gain for all channels and all of the gap, which leads to 1 at both ends so that the seams
-    stay as they are; at most `MAX_GAIN_DB`. A fill within `TOLERANCE_DB` comes back as it is.
+    stay as they are; at most `MAX_GAIN_DB`. A fill within the tolerance comes back as it is.
+
+    Args:
+        window: the gap and its surroundings.
+        fill: what stands in the gap.
+        tolerance_db: how far from the range of both sides' levels it may be, >= 0.
     """
     excess = level_excess_db(window, fill)
-    if abs(excess) <= TOLERANCE_DB or not np.any(fill):
+    if abs(excess) <= tolerance_db or not np.any(fill):
         return fill
     num_samples = fill.shape[1]
     num_edge = min(round(EDGE_MS * window.sample_rate / 1000), num_samples // 2)
@@ -51,7 +58,7 @@ def hold_level(window: Window, fill: Float[np.ndarray, "c g"]) -> Float[np.ndarr
     if num_edge:
         share[:num_edge] = fade_in(num_edge)
         share[-num_edge:] = fade_in(num_edge)[::-1]
-    wanted_db = float(np.sign(excess)) * TOLERANCE_DB - excess
+    wanted_db = float(np.sign(excess)) * tolerance_db - excess
     return fill * 10 ** (_solve_gain(fill, share, wanted_db) * share / 20)
 
 

@@ -17,7 +17,7 @@ from weft.audio.prediction import extrapolate_gap
 from weft.audio.resample import resample
 from weft.canvas.canvas import Region, Window
 from weft.classical.joining import BandLevels
-from weft.classical.levels import hold_level, level_excess_db
+from weft.classical.levels import TOLERANCE_DB, hold_level, level_excess_db
 from weft.sampling.channel_parts import find_parts
 from weft.sampling.frame_layout import CodecView, FrameLayout, lay_out, resample_bridged, view_at
 from weft.sampling.frame_settings import FrameConfig
@@ -245,6 +245,7 @@ class FrameSound:
         start: int,
         *,
         draft: Float[np.ndarray, "p m"] | None = None,
+        tolerance_db: float = TOLERANCE_DB,
     ) -> Float[np.ndarray, "c g"]:
         """Return what parts sound like together in the gap, at its sides' level but not joined.
 
@@ -253,6 +254,7 @@ class FrameSound:
             decoded: of each part: at least the frames of the gap, at the recording's level.
             start: position of their first sample, at the codec's rate.
             draft: from `drafted`, where its level is to be kept instead of that of the sides.
+            tolerance_db: how far from them it may be.
         """
         window = framed.window
         canvas = np.pad(framed.signals, ((0, 0), (0, self.hop_length)))
@@ -263,7 +265,7 @@ class FrameSound:
             if draft is not None:
                 beside = _draft_window(framed.view, draft[k])
             inside = slice(framed.view.gap[0] - start, framed.view.gap[1] - start)
-            held = _at_level(beside, sound, inside, is_lesser=is_lesser)
+            held = _at_level(beside, sound, inside, tolerance_db, is_lesser=is_lesser)
             canvas[k, low:high] = held[low - start : high - start]
         rate = window.sample_rate
         sound = resample(framed.directions @ canvas, self.sample_rate, rate)
@@ -397,7 +399,12 @@ def _draft_window(view: CodecView, draft: Float[np.ndarray, " m"]) -> Window:
 
 
 def _at_level(
-    beside: Window, decoded: Float[np.ndarray, " n"], inside: slice, *, is_lesser: bool
+    beside: Window,
+    decoded: Float[np.ndarray, " n"],
+    inside: slice,
+    tolerance_db: float,
+    *,
+    is_lesser: bool,
 ) -> Float[np.ndarray, " n"]:
     """Bring what stands in the gap near the levels of its sides, see `hold_level`.
 
@@ -405,7 +412,7 @@ def _at_level(
     gap wider than what is around it, or move it.
     """
     held = decoded.copy()
-    held[inside] = hold_level(beside, decoded[None, inside])[0]
+    held[inside] = hold_level(beside, decoded[None, inside], tolerance_db)[0]
     if not is_lesser:
         return held
     excess = level_excess_db(beside, held[None, inside])

@@ -15,6 +15,7 @@ from weft.canvas.filler import Fill, Filler, RoundTripFn
 from weft.canvas.style import Style
 from weft.canvas.tags import known_tags
 from weft.classical.joining import blend_edges
+from weft.classical.levels import TOLERANCE_DB
 from weft.classical.matching import SimilarityConfig
 from weft.classical.noise import add_noise_residual
 from weft.codecs.base import LatentCodec
@@ -35,6 +36,7 @@ from weft.sampling.latent_takes import (
     PreparedGap,
     SequenceKey,
     edges_of,
+    is_pulled,
     prepare_gap,
     rank_takes,
 )
@@ -43,6 +45,9 @@ from weft.sampling.steps_gaussian import DenoiseFn, draw_noise
 
 _NOISE_KEY = 1 << 16
 """Beside the numbers of parts: the stream from which added noise is drawn."""
+
+_PULLED_DB = 1.0
+"""How far from its sides' levels a fill may be that a style pulls: how loud is their matter."""
 
 StyleLossFn: TypeAlias = Callable[[Style, LatentCodec, Tensor], Sequence[Weighted]]
 """What pulls latents towards a style: ``(style, codec, known) -> losses`` of sequences ``b l d``,
@@ -274,7 +279,7 @@ class LatentFiller(Filler):
         sampling = self.sampling
         if strength == 1 and not bool(known.any()):
             sampling = self.free
-        elif style is not None and style.weight > 0:
+        elif style is not None and is_pulled(items[0].window):
             sampling = self.pulled
         filled = fill_gaussian(
             EncodedCanvas(
@@ -333,7 +338,8 @@ class LatentFiller(Filler):
         for k in range(1, item.num_parts):
             sequence = drawn[i, best.take, k].latents[None]
             parts += self._sound.decode_part(item.encoded, k, sequence, [draft])
-        samples = self._sound.to_gap(item.encoded, parts, item.own)
+        tolerance_db = _PULLED_DB if is_pulled(window) else TOLERANCE_DB
+        samples = self._sound.to_gap(item.encoded, parts, item.own, tolerance_db=tolerance_db)
         if config.noise_share and item.own is None:
             stream = rng.stream(window.start + window.gap.start, best.take, _NOISE_KEY)
             noisy = add_noise_residual(samples, window, stream)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weft.canvas.canvas import Window
+from weft.classical.levels import TOLERANCE_DB
 from weft.codecs.base import LatentCodec
 from weft.errors import ConfigError
 from weft.sampling.frame_layout import FrameLayout
@@ -220,7 +221,12 @@ class LatentSound:
         return decoded.samples[None, slice(*(edge - start for edge in encoded.framed.view.gap))]
 
     def to_gap(
-        self, encoded: LatentWindow, decoded: Sequence[DecodedPart], draft: LatentDraft | None
+        self,
+        encoded: LatentWindow,
+        decoded: Sequence[DecodedPart],
+        draft: LatentDraft | None,
+        *,
+        tolerance_db: float = TOLERANCE_DB,
     ) -> Float[np.ndarray, "c g"]:
         """Return what the parts sound like together in the gap, not joined to its sides.
 
@@ -228,12 +234,14 @@ class LatentSound:
             encoded: the window.
             decoded: of each part.
             draft: whose level is to be kept, instead of that of the sides.
+            tolerance_db: how far from these the level may be.
         """
         return self._frames.to_gap(
             encoded.framed,
             [part.samples for part in decoded],
             self._start(encoded),
             draft=None if draft is None else draft.signals,
+            tolerance_db=tolerance_db,
         )
 
     def round_trip(self, samples: Samples, sample_rate: int) -> Float[np.ndarray, "c n"]:

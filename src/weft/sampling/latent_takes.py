@@ -147,7 +147,7 @@ def prepare_gap(
             strength=window.draft_strength,
             own=own,
         )
-    if window.style is not None and window.style.weight > 0:
+    if is_pulled(window):
         search = None  # what the recording has is not what was asked for
     drafts, confidences, strength = [], [], 1.0
     found = [] if search is None else find_candidates(window, search, max(1, num_takes - 1))
@@ -167,6 +167,11 @@ def prepare_gap(
         strength=strength,
         own=None,
     )
+
+
+def is_pulled(window: Window) -> bool:
+    """Whether a style pulls what comes into the gap."""
+    return window.style is not None and window.style.weight > 0
 
 
 def rank_takes(gap: PreparedGap, drawn: Sequence[Drawn], sound: LatentSound) -> list[Candidate]:
