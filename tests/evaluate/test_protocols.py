@@ -41,6 +41,7 @@ from weft.rng import Rng
 
 RATE = 8000
 SEEN = []
+SEEDS = []
 
 
 class Levels(Embedder):
@@ -64,6 +65,7 @@ class Levels(Embedder):
 @pytest.fixture(autouse=True)
 def embedder(monkeypatch):
     SEEN.clear()
+    SEEDS.clear()
     monkeypatch.setattr(runner, "_embedder", lambda name, weights: Levels())
 
 
@@ -72,6 +74,7 @@ def load(name):
 
     def fill(canvas, *, takes, seed):
         SEEN.append((name, canvas))
+        SEEDS.append(seed)
         if name != "drafts" and canvas.draft_strength is not None:
             raise UnsupportedCanvasError("no drafts")
         channels = canvas.audio.num_channels
@@ -281,9 +284,9 @@ def test_the_distance_to_track_1_grows_along_a_crossfade(corpus):
     assert not distance_curve(draw[0], draw[0], RATE, gap).any()
 
 
-def generation(kind):
+def generation(kind, **changes):
     return Generation(
-        settings(models=("plain",), num_train_clips=12),
+        settings(models=("plain",), num_train_clips=12, **changes),
         config=GenerationConfig(kind=kind, clip_s=1.0, clips_per_file=2),
     )
 
@@ -338,6 +341,19 @@ def test_clips_from_nothing_are_compared_with_the_train_split(corpus):
         > 10 * rows["train clip"]["frechet_train:levels"]["mean"]
     )
     assert "train split, clips: noises 12" in to_markdown(summary)
+
+
+@pytest.mark.parametrize("kind", ["unconditional", "generate"])
+def test_each_clip_from_nothing_has_a_seed_of_its_own(kind, corpus):
+    """Clips are told of no recording: with equal seeds a model would make one clip many times."""
+    drawn = []
+    for seed in (0, 0, 1):
+        SEEDS.clear()
+        run(generation(kind, seed=seed), corpus)
+        drawn.append(list(SEEDS))
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == (6 if kind == "unconditional" else 3)
+    assert len({*drawn[0], *drawn[2]}) == 2 * len(drawn[0])
 
 
 def test_a_caption_finds_the_nearest_one_of_the_train_split(corpus):

@@ -272,14 +272,38 @@ def test_without_sound_to_encode_a_gap_is_still_filled_and_confidence_says_so(
     assert fills[0].samples.shape == (2, 450)
     assert fills[0].confidence == (0.05 if level else 0.0)
     assert "fallback" in fills[0].details
-    nothing = Window(
-        samples=np.zeros((1, 3)),
-        known=np.zeros(3, dtype=bool),
-        gap=Region(start=0, stop=3),
+
+
+def nothing(num_samples: int, rate: int = RATE, channels: int = 1) -> Window:
+    return Window(
+        samples=np.zeros((channels, num_samples)),
+        known=np.zeros(num_samples, dtype=bool),
+        gap=Region(start=0, stop=num_samples),
         start=0,
-        sample_rate=96000,
+        sample_rate=rate,
     )
-    assert filler.fill([nothing], num_takes=1, rng=Rng(0))[0][0].confidence == 0
+
+
+def test_what_nothing_is_known_of_is_drawn_as_it_comes() -> None:
+    filler = make_filler(replace(PLAIN, num_candidates=4))
+    assert filler.can_generate
+    window = nothing(4000, channels=2)
+    first, second = filler.fill([window], num_takes=2, rng=Rng(0))[0]
+    assert first.samples.shape == (2, 4000)
+    assert (first.samples == first.samples[0]).all()
+    assert level_db(first.samples) > -40
+    assert "fallback" not in first.details
+    assert not np.array_equal(first.samples, second.samples)
+    # Ranked with others, another one might have come first.
+    for seed, is_same in ((0, True), (1, False)):
+        alone = filler.fill([window], num_takes=1, rng=Rng(seed))[0][0]
+        assert np.array_equal(alone.samples, first.samples) == is_same
+
+
+def test_less_than_a_sample_of_the_codec_is_silence() -> None:
+    fill = make_filler().fill([nothing(3, rate=96000)], num_takes=1, rng=Rng(0))[0][0]
+    assert not fill.samples.any()
+    assert fill.confidence == 0
 
 
 def test_a_network_with_one_symbol_fewer_sees_the_nearest_token_instead() -> None:

@@ -116,9 +116,12 @@ class FrameSound:
                 part that is the same in all channels.
 
         Returns:
-            None where what is known beside the gap is not enough for frames, or is silence.
+            None where what is known beside the gap is not enough for frames, or is silence, and
+            where the window is too short for one sample of the codec.
         """
         view = view_at(window, self.sample_rate)
+        if not view.samples.shape[1]:
+            return None
         layout = lay_out(
             view, hop_length=self.hop_length, num_frames=num_frames, guard=self.config.guard
         )

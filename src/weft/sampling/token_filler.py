@@ -142,6 +142,10 @@ class TokenFiller(Filler):
         return known_tags()
 
     @property
+    def can_generate(self) -> bool:
+        return True
+
+    @property
     def _frame_ms(self) -> float:
         return 1000 * self.codec.hop_length / self.codec.sample_rate
 
@@ -153,13 +157,16 @@ class TokenFiller(Filler):
         """Draw tokens for all windows together; see `Filler.fill`.
 
         A gap without enough sound beside it to make frames of is filled by linear prediction, with
-        next to no confidence. Where a style is asked for, no more candidates are drawn than are
-        wanted: there are particles to choose from.
+        next to no confidence. No more candidates are drawn than are wanted where a style is asked
+        for, as there are particles to choose from, and where nothing is known, as the likeliest of
+        all sounds is silence.
         """
         encoded = [self._sound.encode(window) for window in windows]
         found = {i: item for i, item in enumerate(encoded) if item is not None}
         more = max(num_takes, self.config.num_candidates)
-        nums = [num_takes if _style_of(window) else more for window in windows]
+        nums = [
+            num_takes if _style_of(window) or not window.known.any() else more for window in windows
+        ]
         drawn = self._draw(found, nums, rng)
         fills: list[list[Fill]] = []
         for i, window in enumerate(windows):
@@ -306,6 +313,8 @@ class TokenFiller(Filler):
 
     def _ranked(self, window: Window, fills: Sequence[Fill]) -> list[Fill]:
         """Return fills, best first; those of equal worth in the order in which they were drawn."""
+        if not window.known.any():
+            return list(fills)
         if self.config.ranking == "likelihood":
             worth = [float(fill.details["log_prob"]) for fill in fills]
         else:

@@ -73,9 +73,16 @@ class TokenSound:
         self._device = tensors[0].device if tensors else torch.device("cpu")
 
     def encode(self, window: Window) -> TokenWindow | None:
-        """Encode what is known around a gap; None where that is nothing, or silence."""
-        framed = self._frames.frame(window, self.num_frames)
-        if framed is None or not framed.layout.runs:
+        """Encode what is known around a gap.
+
+        Args:
+            window: may be known nowhere.
+
+        Returns:
+            None where something is known but not enough for frames, or silence.
+        """
+        framed = self._frames.frame(window, self.num_frames, can_be_empty=True)
+        if framed is None or (not framed.layout.runs and bool(window.known.any())):
             return None
         parts = tuple(self._encode_part(framed, part) for part in framed.parts)
         return TokenWindow(framed=framed, parts=parts)
@@ -111,18 +118,16 @@ class TokenSound:
             margin=min(_PIECE_MARGIN, self.num_frames // 4),
         )
 
+    @torch.no_grad()
     def _encode_part(self, framed: FramedWindow, part: FramedPart) -> TokenPart:
         """Encode each known run of a part alone."""
         num_frames = framed.layout.num_frames
         codes = torch.zeros(num_frames, dtype=torch.long, device=self._device)
-        features: Tensor | None = None
+        features = torch.zeros_like(self.codec.embed(codes[None])[0])
         for run in self._frames.known_stretches(framed, part):
             frames = self._encode_samples(run.samples)
             codes[run.first : run.stop] = frames.codes[0, run.inside]
-            if features is None:
-                features = frames.features.new_zeros(num_frames, frames.features.shape[2])
             features[run.first : run.stop] = self._decodable(frames)[0, run.inside]
-        assert features is not None  # `encode` sees that there is a run
         return TokenPart(codes=codes, features=features)
 
     @torch.no_grad()

@@ -43,6 +43,7 @@ from weft.evaluate.protocol import (
     values_of,
 )
 from weft.evaluate.protocols.gaps import VORBIS
+from weft.evaluate.solvers import Filled, FillFn
 from weft.evaluate.vorbis import vorbis_round_trip
 from weft.metrics.pairs import Estimate
 from weft.rng import Rng
@@ -155,6 +156,11 @@ class Generation(Protocol):
                 f"{case.corpus} has no train split, so there is no row {row!r} for it"
             )
         return case.extras[row]
+
+    def fill(self, fill_with: FillFn, case: Case) -> Filled:
+        """Ask with a seed of the item's own: where nothing is known, equal seeds make one clip."""
+        stream = Rng(self.run.seed).stream(zlib.crc32(case.file.encode()), case.spots[0].index)
+        return fill_with(case.canvas, takes=self.run.takes, seed=int(stream.integers(2**31)))
 
     def measure(
         self, case: Case, spot: Spot, reference: Samples | None, estimate: Estimate
