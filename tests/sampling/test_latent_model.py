@@ -27,7 +27,7 @@ MODEL = LatentModelConfig(
     sampling=LatentSampling(sampler=GaussianSamplerConfig(kind="euler", steps=3)),
     guided=LatentSampling(sampler=GaussianSamplerConfig(steps=4)),
     free=LatentSampling(sampler=GaussianSamplerConfig(steps=6), gains=((0.5, 1.1), (0.875, 1.25))),
-    filler=LatentFillerConfig(detail_range=(0.2, 0.7), guard=3, num_candidates=1),
+    filler=LatentFillerConfig(detail_range=(0.2, 0.7), guard=3, num_candidates=1, piece_ms=1200.0),
     name="tiny",
 )
 
@@ -98,6 +98,7 @@ def test_a_folder_is_a_model_like_any_other_and_has_a_guided_variant(
     assert isinstance(model.filler, LatentFiller)
     assert guided.filler.network is model.filler.network
     assert guided.filler.config.mode == "guided"
+    assert (model.filler.piece_ms, guided.filler.piece_ms) == (1200.0, 2000.0)
     assert zoo.load(f"{folder}:guided").filler is guided.filler
     assert zoo.digest_of(f"{folder}:guided") == zoo.digest_of(folder)
     assert "guided by gradients" in zoo.describe(Path(f"{folder}:guided")).summary
