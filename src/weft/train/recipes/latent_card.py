@@ -55,6 +55,9 @@ _CARD = """# {name}
 {steps} steps{minutes}. The network is told what is known, and of gaps that the similarity search
 was asked about it is given a draft {draft_share:.0f} % of the time.
 
+Where nothing is known, its estimates are multiplied by {low_gain:.2f} to {high_gain:.2f}, as fitted
+to windows of the train split.
+
 | step | {columns} |
 |---:|{rules}|
 {curve}
@@ -150,7 +153,18 @@ def write_folder(
     facts = {"weft": __version__, "valid": dict(figures), "settings": dict(settings)}
     write_latent_model(folder, config=config, codec=codec, network=module.network, facts=facts)
     (folder / "README.md").write_text(
-        _card(folder.name, module, codec, figures, num_gaps, memory, manifests, settings, history),
+        _card(
+            folder.name,
+            module,
+            codec,
+            figures,
+            num_gaps,
+            memory,
+            free,
+            manifests,
+            settings,
+            history,
+        ),
         encoding="utf-8",
     )
 
@@ -162,6 +176,7 @@ def _card(
     figures: Mapping[str, float],
     num_gaps: int,
     memory: Memory,
+    free: LatentSampling,
     manifests: Sequence[Manifest],
     settings: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
@@ -185,6 +200,8 @@ def _card(
         version=__version__,
         steps=lines[-1]["step"] if lines else 0,
         minutes=f", {seconds / 60:.0f} minutes" if seconds else "",
+        low_gain=min(gain for _, gain in free.gains),
+        high_gain=max(gain for _, gain in free.gains),
         draft_share=100 * (1 - settings["draft_dropout"]),
         columns=" | ".join(columns),
         rules="---:|" * (len(columns) - 1) + "---:",
