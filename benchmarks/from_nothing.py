@@ -64,15 +64,7 @@ def changed(model: Model, arguments: argparse.Namespace) -> Model:
         guidance=filler.free.guidance,
         gains=tuple((t, 1 + arguments.gain * (gain - 1)) for t, gain in filler.free.gains),
     )
-    other = LatentFiller(
-        filler.codec,
-        filler.network,
-        filler.process,
-        sampling=filler.sampling,
-        free=free,
-        pulled=filler.pulled,
-        config=replace(filler.config, piece_ms=arguments.piece_ms),
-    )
+    other = filler.changed(free=free, config=replace(filler.config, piece_ms=arguments.piece_ms))
     return Model(other, model.card, zoo.able)
 
 

@@ -107,16 +107,7 @@ def guided_by(model: Model, head: Path | None) -> Model:
         return model
     filler = model.filler
     assert isinstance(filler, LatentFiller)
-    other = LatentFiller(
-        filler.codec,
-        filler.network,
-        filler.process,
-        sampling=filler.sampling,
-        free=filler.free,
-        pulled=filler.pulled,
-        config=filler.config,
-        style_losses=StyleGuide(head=read_style_head(head)),
-    )
+    other = filler.changed(style_losses=StyleGuide(head=read_style_head(head)))
     return Model(other, zoo.describe("weft-latent"), zoo.able)
 
 

@@ -624,6 +624,14 @@ def test_steps_may_be_chosen() -> None:
         make_filler().with_steps(0)
 
 
+def test_what_is_not_changed_stays_as_it_was() -> None:
+    filler = make_filler()
+    other = filler.changed(config=replace(PLAIN, guard=1), pulled=GUIDED)
+    assert (other.config.guard, other.pulled) == (1, GUIDED)
+    for name in ("codec", "network", "process", "sampling", "free", "name", "uses_style"):
+        assert getattr(other, name) == getattr(filler, name), name
+
+
 def nothing(num_samples: int) -> Window:
     return Window(
         samples=np.zeros((1, num_samples)),

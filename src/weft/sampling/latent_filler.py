@@ -163,15 +163,31 @@ class LatentFiller(Filler):
             replace(each, sampler=replace(each.sampler, steps=num_steps))
             for each in (self.sampling, self.free, self.pulled)
         )
+        return self.changed(sampling=sampling, free=free, pulled=pulled)
+
+    def changed(
+        self,
+        *,
+        sampling: LatentSampling | None = None,
+        free: LatentSampling | None = None,
+        pulled: LatentSampling | None = None,
+        config: LatentFillerConfig | None = None,
+        style_losses: StyleLossFn | None = None,
+    ) -> "LatentFiller":
+        """Return a filler with the same networks and other settings; its own unless given.
+
+        Raises:
+            ConfigError: see `__init__`.
+        """
         return LatentFiller(
             self.codec,
             self.network,
             self.process,
-            sampling=sampling,
-            free=free,
-            pulled=pulled,
-            config=self.config,
-            style_losses=self._style_losses,
+            sampling=sampling or self.sampling,
+            free=free or self.free,
+            pulled=pulled or self.pulled,
+            config=config or self.config,
+            style_losses=style_losses or self._style_losses,
             name=self._name,
         )
 
